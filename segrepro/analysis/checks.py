@@ -1,0 +1,90 @@
+"""Exact and mechanical claims, computed on the spot: each check returns its residual and the tolerance it must keep."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from segrepro import models, registry
+from segrepro.datasets.base import Classes
+from segrepro.datasets.batches import Batch
+from segrepro.datasets.statistics import Statistics
+from segrepro.methods import Step
+from segrepro.models import upsample
+from segrepro.papers import dropclass
+
+CHECKS: dict[str, Callable[[], tuple[float, float]]] = {}
+
+
+def check(function: Callable[[], tuple[float, float]]) -> Callable[[], tuple[float, float]]:
+    """Register a function without arguments that returns (residual, tolerance); it is computed once."""
+    CHECKS[function.__name__] = functools.cache(function)
+    return function
+
+
+def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest deviation relative to the largest expected entry."""
+    return float(((found - expected).abs().max() / expected.abs().max()).detach())
+
+
+def _scores(factor: int, signed: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features (2, 6, 4, 5), a classifier's weight (7, 6), Eq. (1)'s scores behind up-sampling by `factor`; float64."""
+    generator = torch.Generator().manual_seed(factor)
+    features = torch.randn(2, 6, 4, 5, generator=generator, dtype=torch.float64)
+    features = (features if signed else features.relu()).requires_grad_()
+    weight = torch.randn(7, 6, generator=generator, dtype=torch.float64)
+    logits = upsample(torch.nn.functional.conv2d(features, weight[:, :, None, None]), (4 * factor, 5 * factor))
+    return features, weight, dropclass.importance_scores(logits, features)
+
+
+@check
+def dropclass_importance_is_the_weight() -> tuple[float, float]:
+    """dropclass-C14: Eq. (1) by autograd against W / (h w), with up-sampling by 1, 2, 4 and 8."""
+    residuals = []
+    for factor in (1, 2, 4, 8):
+        _, weight, scores = _scores(factor, signed=True)
+        residuals.append(_relative(scores, (weight / 20)[:, None, :, None, None].expand_as(scores)))
+    return max(residuals), 1e-10
+
+
+@check
+def dropclass_drop_is_one_scaling() -> tuple[float, float]:
+    """dropclass-C15: Eqs. (2) and (4) class by class against `dropclass.drop`, for each dropped class and for none."""
+    residuals = []
+    for signed in (False, True):
+        features, weight, scores = _scores(4, signed)
+        for z in (None, *range(len(weight))):
+            one_pass = dropclass.drop(features, weight, z, rectified=not signed, paper_scale=True)
+            residuals.append(_relative(one_pass, dropclass.drop_literally(features, scores, z)))
+    return max(residuals), 1e-10
+
+
+@check
+def dropclass_fits_any_head() -> tuple[float, float]:
+    """dropclass-C16: one training step on three heads, fed the same batch as plain training.
+
+    The residual counts the parameters beyond the convolution and its BatchNorm, and those of the network left without a
+    finite gradient.
+    """
+    classes = Classes(("ground", "thing", "sky"), ((0, 0, 0),) * 3)
+    statistics = Statistics(np.ones(3, dtype=np.int64), np.ones((2, 3), dtype=bool))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator).to(torch.uint8)
+    batch = Batch(images, torch.randint(0, 3, (2, 32, 64), generator=generator), torch.arange(2), ["", ""])
+    residual = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for architecture, encoder in (
+            ("deeplabv3plus", "resnet18"),
+            ("fpn", "resnet18"),
+            ("deeplabv3", "mobilenet_v3_large"),
+        ):
+            network = models.build(architecture, encoder, len(classes), pretrained=False)
+            learner = registry.build_learner(network, classes, statistics, registry.own_parameters(["dropclass"], {}))
+            width = network.classifier.in_channels
+            added = sum(p.numel() for p in learner.parameters()) - sum(p.numel() for p in network.parameters())
+            sum(learner(batch, Step(1, 2, generator, batch)).values()).backward()
+            unreached = sum(p.grad is None or not p.grad.isfinite().all() for p in network.parameters())
+            residual += abs(added - (width * width + width + 2 * width)) + int(unreached)
+    return float(residual), 0.0

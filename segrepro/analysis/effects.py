@@ -1,0 +1,158 @@
+"""The quantities that decide claims, by name: functions of runs that differ in the method alone.
+
+A score is a function of one run; the ledger may ask it of one configuration (its value), of two (the difference,
+first minus second) or of four (the difference of two differences: an interaction). An effect that is no difference of
+scores takes the runs themselves. IoU and accuracy are in points, 0..100. A quantity per class is a Series by class
+name; the claim is then about every class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from segrepro import metrics
+from segrepro.analysis import correlation, erasure
+from segrepro.runs import Record, Run
+
+Value = float | pd.Series
+
+
+class NotJudged(Exception):
+    """These runs cannot decide a claim; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A function of runs, and the arrays that each run's record must hold for it."""
+
+    function: Callable[..., Value]
+    arrays: tuple[str, ...]
+
+    def __call__(self, *runs: Run, **options) -> Value:
+        """The value for one seed. Raises NotJudged if a record lacks an array."""
+        for name in self.arrays:
+            if any(name not in run.arrays for run in runs):
+                raise NotJudged(f"needs records that hold '{name}'")
+        return self.function(*runs, **options)
+
+
+EFFECTS: dict[str, Effect] = {}
+
+
+def effect(*arrays: str) -> Callable:
+    """Register a function of as many runs as the claim compares, which reads these arrays."""
+
+    def register(function: Callable[..., Value]) -> Callable[..., Value]:
+        EFFECTS[function.__name__] = Effect(function, arrays)
+        return function
+
+    return register
+
+
+def score(*arrays: str) -> Callable:
+    """Register a function of one run, to be compared over one, two or four runs."""
+
+    def register(function: Callable[..., Value]) -> Callable[..., Value]:
+        def compared(*runs: Run, **options) -> Value:
+            values = [function(run, **options) for run in runs]
+            while len(values) > 1:
+                values = [first - second for first, second in zip(values[::2], values[1::2], strict=True)]
+            return values[0]
+
+        EFFECTS[function.__name__] = Effect(compared, arrays)
+        return function
+
+    return register
+
+
+def class_indices(record: Record, classes: str | Sequence[str] | None) -> list[int]:
+    """Labels of a class set: "rare", "background" or "foreground" of the data set, a list of names, None for all.
+
+    Raises NotJudged if the data set has no such class.
+    """
+    names = record.class_names
+    if classes is None:
+        return list(range(len(names)))
+    if isinstance(classes, str):
+        foreground = [name for name in names if name not in record.background_classes]
+        kind, classes = (
+            classes,
+            {"rare": record.rare_classes, "background": record.background_classes, "foreground": foreground}[classes],
+        )
+        if not classes:
+            raise NotJudged(f"needs a data set that names its {kind} classes")
+    if absent := [name for name in classes if name not in names]:
+        raise NotJudged(f"needs a data set with the class {' and '.join(absent)}")
+    return [names.index(name) for name in classes]
+
+
+@score()
+def mean_iou(run: Run, classes: str | Sequence[str] | None = None) -> float:
+    """Mean IoU over the validation set, in points, over all classes or a class set."""
+    return 100 * float(metrics.mean_iou(run.record.evaluations["val"], class_indices(run.record, classes)))
+
+
+@score()
+def mean_iou_above_all(run: Run, classes: str | Sequence[str]) -> float:
+    """Mean IoU of a class set minus that of all classes; it rises if the set gains more than the rest."""
+    return mean_iou(run, classes) - mean_iou(run)
+
+
+@effect()
+def classes_improved(method: Run, baseline: Run) -> float:
+    """Number of classes whose IoU is higher, minus half the number of classes that have one."""
+    gain = metrics.iou(method.record.evaluations["val"]) - metrics.iou(baseline.record.evaluations["val"])
+    return float((gain > 0).sum() - np.isfinite(gain).sum() / 2)
+
+
+@effect("erasure")
+def erasure_drop(method: Run, baseline: Run) -> float:
+    """How much less mean IoU is lost when each class's influencers are erased (DropClass Table 4), in points."""
+    mean = erasure.compare(method, baseline).mean(numeric_only=True)
+    return float(mean["method", "I*-I"] - mean["baseline", "I*-I"])
+
+
+@effect("erasure")
+def erasure_drop_vulnerable(method: Run, baseline: Run) -> float:
+    """The same over the classes whose IoU falls most in the baseline."""
+    table = erasure.compare(method, baseline)
+    mean = table.loc[erasure.vulnerable(table)].mean(numeric_only=True)
+    return float(mean["method", "I*-I"] - mean["baseline", "I*-I"])
+
+
+@effect("erasure")
+def erasure_mean_iou(method: Run, baseline: Run) -> float:
+    """Difference of the mean IoU with the influencers erased, mIoU(I*), in points."""
+    mean = erasure.compare(method, baseline).mean(numeric_only=True)
+    return float(mean["method", "I*"] - mean["baseline", "I*"])
+
+
+@score("classifier_weight")
+def row_correlation(run: Run) -> pd.Series:
+    """Off-diagonal row sums of the classifier's cosine similarity, one a class (DropClass Table 5)."""
+    return pd.Series(correlation.row_sums(correlation.of_run(run)), index=run.record.class_names)
+
+
+@score("classifier_weight")
+def frequency_correlation(run: Run) -> float:
+    """Spearman correlation of pixel frequency and row sum of the classifier's similarity (DropClass Section 3.4)."""
+    return correlation.frequency_correlation(correlation.of_run(run), run.record.pixel_counts)
+
+
+@score()
+def time_to_converge(run: Run, share: float = 0.95) -> float:
+    """When the validation mIoU first reached `share` of its last value, in percent of the iterations.
+
+    Linear between evaluations. Raises NotJudged with fewer than 4 evaluations during training.
+    """
+    if len(run.record.curve) < 4:
+        raise NotJudged("needs records with at least 4 evaluations during training")
+    iterations = np.array([0, *(point["iteration"] for point in run.record.curve), run.record.parameters["iterations"]])
+    scores = np.array([0, *map(metrics.mean_iou, run.record.curve), metrics.mean_iou(run.record.evaluations["val"])])
+    target = share * scores[-1]
+    after = int(np.argmax(scores >= target))
+    return float(
+        np.interp(target, scores[after - 1 : after + 1], iterations[after - 1 : after + 1]) / iterations[-1] * 100
+    )

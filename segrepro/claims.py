@@ -1,0 +1,199 @@
+"""The papers' claims, and what our records say about them: a verdict per claim and data set.
+
+The ledger `data/papers/claims.yaml` says what each claim compares (`segrepro.ledger` reads it), `segrepro.verdict`
+holds the rule. Not judged says why: no records, a data set or architecture that is not recorded, or a floor (a class
+set whose baseline mean IoU is under 5 points cannot show a difference). Exact and mechanical claims are computed on
+the spot.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from segrepro import ledger, registry
+from segrepro.analysis.checks import CHECKS
+from segrepro.analysis.effects import EFFECTS, NotJudged, mean_iou
+from segrepro.errors import InputError
+from segrepro.files import PAPERS, RESULTS
+from segrepro.ledger import Claim, Comparison, Configuration
+from segrepro.runs import Run, all_runs
+from segrepro.verdict import INCONCLUSIVE, NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, Evidence, decide
+
+FLOOR = 5.0  # points of mean IoU
+
+Paired = Mapping[str, Mapping[int, Run]]  # runs of one protocol, by configuration and seed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records of one data set say about a claim; `decisive` is what decided it, or the weakest comparison."""
+
+    claim: Claim
+    data: str
+    outcome: str
+    reason: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    decisive: Evidence | None = None
+
+    def __str__(self) -> str:
+        row = self.row
+        facts = [f"{name} {row[name]}" for name in ("effect", "interval", "n", "paper effect") if row[name]]
+        return f"{self.claim.id} on {self.data}: {row['verdict']}; {self.reason or ', '.join(facts)}"
+
+    @property
+    def row(self) -> dict[str, str]:
+        """The claim's line on the scoreboard; empty where there is nothing to say."""
+        row = {"id": self.claim.id, "statement": self.claim.statement, "data": self.data, "verdict": self.outcome}
+        row |= dict.fromkeys(("effect", "interval", "n", "paper effect"), "") | {"reason": self.reason}
+        if one := self.decisive:
+            if self.outcome == INCONCLUSIVE:
+                row["verdict"] += f" (n = {one.n})"
+            row |= {"effect": f"{one.effect:+.2f} {self.claim.unit}", "n": str(one.n)}
+            row["interval"] = "[{:+.2f}, {:+.2f}]".format(*one.interval) if one.n > 1 else ""
+            row["paper effect"] = ", ".join(f"{value:+g}" for value in one.paper)
+        return row
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """Every comparison of the claim: its mean difference, uncorrected 95 % interval, seeds, the paper's effects."""
+        columns = ["comparison", "claimed", "margin", "effect", "low", "high", "n", "paper effect"]
+        rows = [(e.label, e.direction, e.margin, e.effect, *e.interval, e.n, list(e.paper)) for e in self.evidence]
+        return pd.DataFrame(rows, columns=columns).set_index("comparison")
+
+
+def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
+    """The verdict on a claim from the given runs; those of configurations that it does not compare are left aside.
+
+    data: what to call the data set when no run is found. Raises InputError for an unknown claim.
+    """
+    claim = ledger.claim(claim_id)
+    if claim.needs:
+        return Verdict(claim, data, NOT_JUDGED, f"needs {claim.needs}")
+    if claim.check:
+        residual, tolerance = CHECKS[claim.check]()
+        outcome = REPRODUCED if residual <= tolerance else NOT_REPRODUCED
+        return Verdict(claim, "any", outcome, f"residual {residual:.1e}, tolerance {tolerance:.0e}")
+    try:
+        paired = _paired(claim, runs)
+        data = _first(claim, paired).record.parameters["dataset"]
+        evidence = tuple(e for comparison in claim.comparisons for e in _measure(claim, comparison, paired))
+    except NotJudged as reason:
+        return Verdict(claim, data, NOT_JUDGED, str(reason))
+    outcome, decisive = decide(evidence)
+    return Verdict(claim, data, outcome, "", evidence, decisive)
+
+
+def verdicts(dataset: str | None = None, paper: str | None = None, stores: Sequence[Path] = (RESULTS,)) -> pd.DataFrame:
+    """The scoreboard: one row for each data set whose records decide a claim, or one row that says why there is none.
+
+    dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, effect, interval, n,
+    paper effect, reason; all text.
+    """
+    by_data: dict[str, list[Run]] = {}
+    for run in all_runs(*stores):
+        by_data.setdefault(run.record.parameters["dataset"], []).append(run)
+    rows = []
+    for claim in ledger.load().claims.values():
+        if paper in (None, claim.paper):
+            datasets = ([dataset] if dataset else sorted(by_data)) if claim.comparisons else []
+            found = [judge(claim.id, by_data.get(name, ()), name) for name in datasets]
+            rows += [v.row for v in found if v.outcome != NOT_JUDGED] or [(found or [judge(claim.id)])[0].row]
+    return pd.DataFrame(rows)
+
+
+def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
+    """Those of the runs that were trained in this way, whatever their data set, budget and seed.
+
+    Runs of a method at another results version than the present one are stale and left out.
+    """
+    methods = configuration.methods
+    wanted = registry.own_parameters(methods, configuration.parameters)
+
+    def matches(run: Run) -> bool:
+        record = run.record
+        return (
+            sorted(record.parameters["methods"]) == sorted(methods)
+            and all(record.results_versions[name] == registry.METHODS[name].version for name in methods)
+            and registry.own_parameters(methods, record.parameters) == wanted
+        )
+
+    return [run for run in runs if matches(run)]
+
+
+def table(paper: str, number: int | str) -> pd.DataFrame:
+    """The printed numbers of a paper's table, one a row: `table("dropclass", 1)`, `table("region_rebalance", "fig5b")`.
+
+    Columns as in `data/papers/README.md`. Raises InputError listing the tables there are.
+    """
+    path = PAPERS / "tables" / f"{paper}_{number if isinstance(number, str) else f'table{number}'}.csv"
+    if not path.exists():
+        raise InputError(
+            f"no table {number} of '{paper}'; there are {', '.join(sorted(p.stem for p in path.parent.glob('*.csv')))}"
+        )
+    return pd.read_csv(path, dtype={"table": str}, keep_default_na=False, na_values={"value": "", "std": ""})
+
+
+def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
+    """All runs of one protocol (everything that decides a run except method and seed) that the claim compares.
+
+    Of several protocols the one with most pairs, then most iterations. Raises NotJudged if none has every comparison.
+    """
+    runs, protocols = list(runs), {}
+    for name in claim.configurations:
+        for run in runs_of(ledger.configuration(name), runs):
+            protocols.setdefault(_protocol(run), {}).setdefault(name, {})[run.record.seed] = run
+    complete = [paired for paired in protocols.values() if all(_seeds(c, paired) for c in claim.comparisons)]
+    if not complete:
+        labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
+        raise NotJudged(f"no records of {labels} under one protocol; `make records` trains what the ledger names")
+
+    def strength(paired: Paired) -> tuple[int, int]:
+        pairs = sum(len(_seeds(comparison, paired)) for comparison in claim.comparisons)
+        return pairs, _first(claim, paired).record.parameters["iterations"]
+
+    return max(complete, key=strength)
+
+
+def _protocol(run: Run) -> str:
+    """What two runs must share to be compared: data, loop, and every parameter that is no method's own."""
+    own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
+    shared = {k: v for k, v in run.record.parameters.items() if k != "methods" and k not in own}
+    return json.dumps([shared, run.record.data_fingerprint, run.record.results_versions.get("loop")], sort_keys=True)
+
+
+def _seeds(comparison: Comparison, paired: Paired) -> list[int]:
+    """Seeds for which every configuration of a comparison has a run."""
+    return sorted(set.intersection(*(set(paired.get(name, ())) for name in comparison.of)))
+
+
+def _first(claim: Claim, paired: Paired) -> Run:
+    return next(iter(paired[claim.configurations[0]].values()))
+
+
+def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> list[Evidence]:
+    """The evidence on one comparison, or on each class if its quantity is per class. Raises NotJudged at the floor."""
+    seeds = _seeds(comparison, paired)
+    options = {} if comparison.classes is None else {"classes": comparison.classes}
+    if claim.unit == "points":
+        baseline = np.mean([mean_iou(paired[comparison.of[-1]][seed], **options) for seed in seeds])
+        if baseline < FLOOR:
+            raise NotJudged(
+                f"floor: the baseline's mean IoU is {baseline:.1f} points, and under {FLOOR:g} no difference can show"
+            )
+    values = [EFFECTS[comparison.effect](*(paired[name][seed] for name in comparison.of), **options) for seed in seeds]
+    by_class = pd.DataFrame([value if isinstance(value, pd.Series) else {"": value} for value in values])
+    label = f"{comparison.label}: {' against '.join(ledger.configuration(name).label for name in comparison.of)}"
+    return [
+        Evidence(
+            f"{label}, {name}" if name else label,
+            column.to_numpy(),
+            comparison.direction,
+            comparison.margin,
+            tuple(comparison.paper),
+        )
+        for name, column in by_class.items()
+    ]

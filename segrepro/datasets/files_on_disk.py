@@ -1,0 +1,180 @@
+"""Images with masks in files: paired by name, checked before any work starts, read with errors that name the file."""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from segrepro.datasets.base import IGNORE, Classes, Split
+from segrepro.errors import InputError
+from segrepro.progress import SHOW_PROGRESS
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+MASK_MODES = ("1", "L", "I;16")  # Pillow's names for one channel whose values are the labels
+INVALID = -2  # what a mask value that stands for nothing becomes, so that it is found after the lookup
+
+Pair = tuple[Path, Path]  # an image and its mask
+
+
+def require_folders(data_root: Path | None, folders: Sequence[str], *, dataset: str) -> None:
+    """Raise InputError, saying what was expected and what was found, unless `data_root` holds all these folders."""
+    expected = f"data set '{dataset}' expects the folders {', '.join(f'{name}/' for name in folders)} in it"
+    if data_root is None:
+        raise InputError(f"data_root is not set: {expected}. Set data_root to the folder that holds the data.")
+    if not data_root.is_dir():
+        raise InputError(f"data_root {data_root} is not a folder: {expected}. Correct data_root.")
+    missing = [name for name in folders if not (data_root / name).is_dir()]
+    if missing:
+        found = sorted(path.name + "/" * path.is_dir() for path in data_root.iterdir())
+        shown = ", ".join(found[:8] + ["..."] * (len(found) > 8)) or "nothing"
+        raise InputError(
+            f"data_root {data_root} has another layout: {expected}; missing: {', '.join(missing)}; found: {shown}. "
+            "Correct data_root or arrange the folders like this."
+        )
+
+
+def pair_files(
+    images: Path, masks: Path, *, image_endings: Sequence[str] = IMAGE_ENDINGS, mask_ending: str = ".png"
+) -> list[Pair]:
+    """Every image below the folder `images` with the mask of the same name below `masks`, in order of name.
+
+    Raises InputError if there is no image, if one of a pair is missing, or if two images have the same name.
+    """
+    image_of, mask_of = _by_name(images, image_endings), _by_name(masks, [mask_ending])
+    if not image_of:
+        raise InputError(
+            f"{images} holds no image ({', '.join(image_endings)}). Put images there or correct data_root."
+        )
+    if without_mask := sorted(image_of.keys() - mask_of.keys()):
+        raise InputError(
+            f"{image_of[without_mask[0]]} has no mask: {masks / without_mask[0]}{mask_ending} does not exist "
+            f"({len(without_mask)} such of {len(image_of)} images). Add the mask or remove the image."
+        )
+    if without_image := sorted(mask_of.keys() - image_of.keys()):
+        raise InputError(
+            f"{mask_of[without_image[0]]} has no image: {images / without_image[0]} ({', '.join(image_endings)}) does "
+            f"not exist ({len(without_image)} such of {len(mask_of)} masks). Add the image or remove the mask."
+        )
+    return [(image_of[name], mask_of[name]) for name in sorted(image_of)]
+
+
+def _by_name(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """Files below `folder` with one of the endings (in any case), by path relative to it without the ending."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        ending = next((ending for ending in endings if path.name.lower().endswith(ending.lower())), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).as_posix()[: -len(ending)]
+        if name in found:
+            raise InputError(f"{found[name]} and {path} have the same name, so share a mask. Rename or remove one.")
+        found[name] = path
+    return found
+
+
+class FileSplit(Split):
+    """Images and masks in files.
+
+    The fingerprint covers the class names, what mask values mean, and each file's name (relative to `root`) and size in
+    bytes: copies of the data have the same one wherever they lie. An edit that keeps a file's size goes unseen.
+    """
+
+    def __init__(self, root: Path, pairs: Sequence[Pair], classes: Classes, label_of_value: Mapping[int, int]):
+        """root: what names are relative to. label_of_value: mask value -> label or IGNORE; other values are errors.
+
+        Opens every file, without decoding it. Raises InputError naming the first that is empty or no image, a mask with
+        several channels or a palette, or a pair of different sizes.
+        """
+        self.classes, self.pairs = classes, list(pairs)
+        self._labels = np.full(2**16, INVALID, dtype=np.int16)
+        self._labels[list(label_of_value)] = list(label_of_value.values())
+        facts = hashlib.sha256(repr((classes.names, sorted(label_of_value.items()))).encode())
+        for pair in tqdm(
+            self.pairs, "checking files", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS
+        ):
+            _check(*pair)
+            facts.update(repr([(path.relative_to(root).as_posix(), path.stat().st_size) for path in pair]).encode())
+        self.fingerprint = facts.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        path = self.pairs[index][0]
+        with _opened(path) as image:
+            return np.array(image.convert("RGB")), self.labels(index)
+
+    def labels(self, index: int) -> np.ndarray:
+        """Labels (H, W) int16 of sample `index` alone: much faster than decoding its image too."""
+        path = self.pairs[index][1]
+        values = read_mask(path)
+        labels = self._labels[values]
+        if (labels == INVALID).any():
+            wrong = np.unique(values[labels == INVALID])
+            shown = ", ".join(map(str, wrong[:8])) + ", ..." * (len(wrong) > 8)
+            raise InputError(
+                f"{path} holds the values {shown}, which stand for none of the {len(self.classes)} classes "
+                f"(valid: {_ranges(np.flatnonzero(self._labels != INVALID))}). Correct the mask or the list of classes."
+            )
+        return labels
+
+    def source(self, index: int) -> str:
+        return str(self.pairs[index][0])
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The values (H, W) uint16 of a mask. Raises InputError naming the file if it is damaged or not of one channel."""
+    with _opened(path) as mask:
+        _require_labels(path, mask)
+        return np.asarray(mask, dtype=np.uint16)
+
+
+def _check(image_path: Path, mask_path: Path) -> None:
+    with _opened(image_path) as image, _opened(mask_path) as mask:
+        if image.mode.startswith(("I", "F")):
+            raise InputError(f"{image_path} has more than 8 bits a channel (mode {image.mode}). Save it as 8-bit RGB.")
+        _require_labels(mask_path, mask)
+        if image.size != mask.size:
+            raise InputError(
+                f"{image_path} is {image.width} x {image.height} pixels, its mask {mask_path} {mask.width} x "
+                f"{mask.height}. Make both the same size (resize masks with nearest neighbour) or remove the pair."
+            )
+
+
+def _require_labels(path: Path, mask: Image.Image) -> None:
+    if mask.mode not in MASK_MODES:
+        kind = "a palette" if mask.mode == "P" else f"several channels or no integers (mode {mask.mode})"
+        raise InputError(
+            f"{path} is a mask with {kind}, whose values would be misread as labels. "
+            "Save it as a PNG with one 8- or 16-bit grey channel whose values are the labels."
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file; any trouble in opening or decoding it is an InputError that names it."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        empty = path.exists() and path.stat().st_size == 0
+        what = "is empty (0 bytes)" if empty else f"is damaged, truncated or no image ({error})"
+        raise InputError(f"{path} {what}. Copy it again from its source, or remove it and its partner.") from error
+
+
+def _ranges(values: np.ndarray) -> str:
+    """Ascending integers in short: [0, 1, 2, 255] -> "0-2, 255"."""
+    runs = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def contiguous_labels(classes: int, void: Sequence[int]) -> dict[int, int]:
+    """The usual meaning of mask values: 0..C-1 are the labels, the `void` ones are ignored unless they are labels."""
+    return {**dict.fromkeys(void, IGNORE), **{label: label for label in range(classes)}}

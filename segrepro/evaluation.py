@@ -1,0 +1,173 @@
+"""From a trained network to counts. Every score is a pure function of these counts (`segrepro.metrics`).
+
+Counts are (C, C) int64, rows the label, columns the prediction, summed over a split; ignored pixels never count.
+"""
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.distributed
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from segrepro.analysis.erasure import erase
+from segrepro.datasets.base import IGNORE, Split
+from segrepro.datasets.batches import evaluation_batches
+from segrepro.errors import InputError
+from segrepro.methods import Learner
+from segrepro.models import upsample
+from segrepro.progress import SHOW_PROGRESS
+
+Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
+MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+INFERENCE = ("single_scale", "multi_scale", "sliding_window")
+
+
+def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: tuple[int, int] | None = None,
+              plain_head: bool = False) -> Predict:  # fmt: skip
+    """How images become class scores.
+
+    single_scale: whole images. multi_scale: mean probability over MULTI_SCALE, each with its mirror image. sliding_window:
+    mean probability over windows of crop_size that overlap by a third or more.
+    Raises InputError for another name, or sliding_window without a crop size.
+    """
+    if inference not in INFERENCE:
+        raise InputError(f"inference: unknown '{inference}'; valid: {', '.join(INFERENCE)}")
+    multiple = learner.network.multiple
+
+    def single(images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        padding = (0, -width % multiple, 0, -height % multiple)
+        return learner.predict(torch.nn.functional.pad(images, padding), plain_head=plain_head)[..., :height, :width]
+
+    def multi_scale(images: Tensor) -> Tensor:
+        size, total = images.shape[-2:], 0
+        for scale in MULTI_SCALE:
+            scaled = upsample(images.float(), (round(size[0] * scale), round(size[1] * scale))).round().to(images.dtype)
+            total = total + upsample(single(scaled).softmax(1), size)
+            total = total + upsample(single(scaled.flip(-1)).softmax(1).flip(-1), size)
+        return total / (2 * len(MULTI_SCALE))
+
+    def sliding_window(images: Tensor) -> Tensor:
+        size = images.shape[-2:]
+        starts = [_window_starts(whole, window) for whole, window in zip(size, crop_size, strict=True)]
+        total, visits = None, images.new_zeros(size, dtype=torch.float32)
+        for top in starts[0]:
+            for left in starts[1]:
+                area = (..., slice(top, top + crop_size[0]), slice(left, left + crop_size[1]))
+                scores = single(images[area]).softmax(1)
+                total = scores.new_zeros(len(images), scores.shape[1], *size) if total is None else total
+                total[area] += scores
+                visits[area] += 1
+        return total / visits
+
+    if inference == "sliding_window" and crop_size is None:
+        raise InputError("inference: sliding_window needs crop_size, the size of the window")
+    return {"single_scale": single, "multi_scale": multi_scale, "sliding_window": sliding_window}[inference]
+
+
+def _window_starts(whole: int, window: int) -> list[int]:
+    """Even starts of the fewest windows that cover `whole` with at least a third of overlap."""
+    if window >= whole:
+        return [0]
+    count = math.ceil((whole - window) / (window * 2 / 3)) + 1
+    return [round(i * (whole - window) / (count - 1)) for i in range(count)]
+
+
+def count(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Counts (B, C, C) of each image: labels and predictions (B, H, W)."""
+    images = torch.arange(len(labels), device=labels.device).view(-1, 1, 1).expand_as(labels)
+    known = labels != IGNORE
+    cells = (images[known] * classes + labels[known]) * classes + predictions[known]
+    return torch.bincount(cells, minlength=len(labels) * classes**2).view(-1, classes, classes)
+
+
+def confusion_counts(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8, description: str = "evaluating",
+                     **how) -> np.ndarray:  # fmt: skip
+    """Counts (C, C) of a split; `how` goes to `predictor`. With several processes each counts its share and all get the sum."""
+    predict, classes = predictor(learner, **how), len(split.classes)
+    total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    with torch.inference_mode(), _testing(learner):
+        for batch in _batches(split, learner, batch_size, description):
+            batch = batch.to(device)
+            total += count(batch.labels, predict(batch.images).argmax(1), classes).sum(0)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total.cpu().numpy()
+
+
+def erasure_counts(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8) -> np.ndarray:
+    """TP, FP, FN of every class with each class erased from the images in turn: (C erased, 3, C) int64 (DropClass, Table 4).
+
+    Erased pixels get the mean colour of the network's training images and do not count. An image without the class is
+    not predicted again, so the cost is the number of (image, class) pairs that occur.
+    """
+    predict, classes = predictor(learner), len(split.classes)
+    fill = learner.network.mean.flatten().round().to(torch.uint8)
+    total = np.zeros((classes, 3, classes), dtype=np.int64)
+    with torch.inference_mode(), _testing(learner):
+        for batch in _batches(split, learner, batch_size, "erasing classes"):
+            batch = batch.to(device)
+            ordinary = _outcomes(count(batch.labels, predict(batch.images).argmax(1), classes))
+            for erased in range(classes):
+                has = (batch.labels == erased).flatten(1).any(1)
+                total[erased] += ordinary[~has].sum(0).cpu().numpy()
+                if has.any():
+                    images, labels = erase(batch.images[has], batch.labels[has], erased, fill)
+                    total[erased] += _outcomes(count(labels, predict(images).argmax(1), classes)).sum(0).cpu().numpy()
+    return total
+
+
+def _outcomes(counts: Tensor) -> Tensor:
+    """TP, FP, FN (B, 3, C) from counts (B, C, C)."""
+    hits = counts.diagonal(dim1=1, dim2=2)
+    return torch.stack([hits, counts.sum(1) - hits, counts.sum(2) - hits], dim=1)
+
+
+def example_predictions(learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device) -> dict[str, np.ndarray]:
+    """Predictions of a few samples as PNG files in memory, for pictures in reports: "examples/<index>" -> bytes (n,) uint8.
+
+    The images themselves stay in the data set, so records hold nothing of it.
+    """
+    predict, found = predictor(learner), {}
+    with torch.inference_mode(), _testing(learner):
+        for index in indices:
+            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
+            stream = io.BytesIO()
+            Image.fromarray(predict(image).argmax(1)[0].to(torch.uint16).cpu().numpy()).save(stream, "PNG", optimize=True)
+            found[f"examples/{index}"] = np.frombuffer(stream.getvalue(), dtype=np.uint8)
+    return found
+
+
+def stored_examples(arrays: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """Index in the split -> prediction (H, W) of what `example_predictions` stored in a record."""
+    return {int(name.removeprefix("examples/")): np.asarray(Image.open(io.BytesIO(array.tobytes())))
+            for name, array in arrays.items() if name.startswith("examples/")}  # fmt: skip
+
+
+class _testing:
+    """The learner in evaluation mode for a while, then as it was."""
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+
+    def __enter__(self) -> None:
+        self.modes = {module: module.training for module in self.learner.modules()}
+        self.learner.eval()
+
+    def __exit__(self, *_) -> None:
+        for module, training in self.modes.items():
+            module.training = training
+
+
+def _batches(split: Split, learner: Learner, batch_size: int, description: str) -> Iterator:
+    """This process's share of the split, with a progress bar on the first process."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
+    batches = evaluation_batches(split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world)
+    total = math.ceil(len(split) / world / batch_size)
+    return tqdm(batches, total=total, desc=description, leave=False, disable=rank > 0 or not SHOW_PROGRESS)

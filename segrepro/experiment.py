@@ -1,0 +1,260 @@
+"""Parameters -> finished, recorded runs, each found again if it was done before.
+
+    experiment = Experiment(globals())            the first call of a notebook: checks every parameter
+    runs = experiment.runs("dropclass")           one `Run` a seed: found, trained (train=True), or reported as missing
+"""
+
+import hashlib
+import inspect
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import safetensors.torch
+import torch
+
+from segrepro import datasets, evaluation, ledger, models, registry, training
+from segrepro import runs as store
+from segrepro.datasets.base import Split
+from segrepro.datasets.batches import in_memory
+from segrepro.datasets.statistics import Statistics, class_statistics
+from segrepro.errors import BusyError, InputError
+from segrepro.files import ROOT
+from segrepro.methods import Learner, owner
+from segrepro.parameters import Setup, Training, check_names, find_device, literals, validated
+
+WEIGHT_LIMIT = 100_000  # bytes; a larger classifier is not kept in a record
+MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the confusion matrix
+EXAMPLES = 12  # predictions of validation samples kept for pictures
+
+
+class Experiment:
+    """Everything that notebook parameters decide: the data, how to train, where runs lie.
+
+    values: a notebook's `globals()`, or any mapping of parameters. Raises InputError for unknown names and wrong values,
+    listing the valid ones.
+    """
+
+    def __init__(self, values: Mapping[str, Any]):
+        values = {name: value for name, value in literals(values).items()}
+        own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
+        options = {name for dataset in datasets.NAMES for name in datasets.options(dataset).model_fields}
+        check_names(values, {*Setup.model_fields, *Training.model_fields, *own, *options})
+        given = {name: value for name, value in values.items() if value is not None}
+        self.setup: Setup = validated(Setup, {k: v for k, v in given.items() if k in Setup.model_fields})
+        self.own = {k: v for k, v in given.items() if k in own}
+        self._options = {k: v for k, v in given.items() if k in options}
+        self._training = {k: v for k, v in given.items() if k in Training.model_fields}
+        self.device = find_device(self.setup.device)
+        self.training  # noqa: B018  a wrong value is an error now, not when the first run starts
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.setup.dataset}, {self.training.architecture}/{self.training.encoder})"
+
+    @cached_property
+    def dataset(self) -> datasets.Dataset:
+        """The data set, opened when first needed."""
+        return datasets.load(self.setup.dataset, self.setup.data_root, **self._options)
+
+    @cached_property
+    def _splits(self) -> tuple[Split, Split]:
+        """Train and val, decoded in memory where they fit, so that no run waits for files."""
+        return in_memory(self.dataset.train), in_memory(self.dataset.val)
+
+    @cached_property
+    def training(self) -> Training:
+        """How to train: what the notebook says, else what suits the data set."""
+        return validated(Training, {**datasets.defaults(self.setup.dataset), **self._training})
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Class statistics of the training split, cached beside the runs."""
+        return class_statistics(self._splits[0], self.setup.runs_dir / "statistics")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds to train: the notebook's, else those that the claims on this data set need."""
+        return self.setup.seeds or ledger.seeds_needed(self.setup.dataset)
+
+    def facts(self, configuration: str, seed: int, *, for_key: bool = False) -> dict[str, Any]:
+        """What decides a run's result. For the key, parameters at the code's own defaults are left out, so that a parameter
+        added later leaves the keys of finished runs as they are.
+        """
+        names, own = self._methods(configuration)
+        parameters = {"dataset": self.setup.dataset, "methods": names}
+        for values in (*own.values(), self.training):
+            parameters |= values.model_dump(mode="json", exclude_defaults=for_key)
+        return {
+            "parameters": parameters,
+            "seed": seed,
+            "data_fingerprint": f"{self.dataset.train.fingerprint}/{self.dataset.val.fingerprint}",
+            "results_versions": {"loop": training.VERSION, **{name: registry.METHODS[name].version for name in names}},
+        }
+
+    def key(self, configuration: str, seed: int) -> str:
+        """Name of the run's folder."""
+        facts = self.facts(configuration, seed, for_key=True)
+        return store.key_of(facts, label=f"{self.setup.dataset}-{'+'.join(facts['parameters']['methods'])}-seed{seed}")
+
+    def runs(self, configuration: str, *, train: bool | None = None) -> list[store.Run]:
+        """The runs of a named configuration (see the ledger, `data/papers/claims.yaml`), one a seed, in order of seed.
+
+        A missing run is trained if `train` says so (default: the notebook's `train`, for the configurations in `methods`);
+        otherwise the command that would train it is printed.
+        """
+        wanted = self.setup.methods is None or configuration in self.setup.methods
+        train = (self.setup.train and wanted) if train is None else train
+        found, missing = [], []
+        for seed in self.seeds:
+            run = store.find(self.key(configuration, seed), self.setup.runs_dir)
+            if run is None and train:
+                run = self.train(configuration, seed)
+            (missing if run is None else found).append(seed if run is None else run)
+        if missing:
+            print(self._how_to_record(configuration, missing, found))
+        return found
+
+    def train(self, configuration: str, seed: int) -> store.Run:
+        """Train one run now, or go on where it was interrupted, and record it.
+
+        Raises BusyError if another process is training the same run.
+        """
+        facts, key = self.facts(configuration, seed), self.key(configuration, seed)
+        folder = Path(self.setup.runs_dir) / key
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(folder / "lock", timeout=0):
+                return self._train(configuration, facts, key, folder)
+        except filelock.Timeout:
+            raise BusyError(f"{folder} is being trained by another process. Wait for it, or stop it.") from None
+
+    def learner(self, run: store.Run) -> Learner:
+        """The trained network of a run that lies in `runs_dir`. Raises InputError if only its record is there."""
+        if not run.network_path.exists():
+            raise InputError(f"{run.network_path} is not there: records are kept without networks. Train this run again.")
+        learner = self._new_learner(run.record.parameters["methods"], run.record.parameters, run.record.seed)
+        try:
+            safetensors.torch.load_model(learner, run.network_path)
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise InputError(f"{run.network_path} is damaged ({type(error).__name__}). Delete {run.folder} and train this run again.") from error
+        return learner.to(self.device)
+
+    def measure_erasure(self, found: list[store.Run]) -> None:
+        """Add to each run what its network does when one class is erased (DropClass Table 4), where it is not measured yet."""
+        for run in found:
+            if "erasure" not in run.arrays and run.network_path.exists():
+                run.add_arrays(erasure=evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device))
+
+    def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """Columns of a picture: "image" (n, H, W, 3) uint8, "ground truth" (n, H, W), and each named run's predictions (n, H, W).
+
+        indices: of validation samples that the records keep; the first four by default.
+        """
+        kept = {name: evaluation.stored_examples(run.arrays) for name, run in found.items()}
+        shared = sorted(set.intersection(*(set(predictions) for predictions in kept.values())))
+        indices = shared[:4] if indices is None else indices
+        samples = [self._splits[1][i] for i in indices]
+        columns = {"image": np.stack([image for image, _ in samples]), "ground truth": np.stack([labels for _, labels in samples])}
+        return columns | {name: np.stack([predictions[i] for i in indices]) for name, predictions in kept.items()}
+
+    def _methods(self, configuration: str) -> tuple[list[str], dict]:
+        """Names and own parameters of a configuration; the notebook's values fill what the configuration leaves open."""
+        chosen = ledger.configuration(configuration)
+        return chosen.methods, registry.own_parameters(chosen.methods, {**self.own, **chosen.parameters})
+
+    def _new_learner(self, names: list[str], own: Mapping[str, Any], seed: int) -> Learner:
+        torch.manual_seed(seed)
+        network = models.build(self.training.architecture, self.training.encoder, len(self.dataset.classes),
+                               output_stride=self.training.output_stride, pretrained=self.training.pretrained)  # fmt: skip
+        return registry.build_learner(network, self.dataset.classes, self.statistics, registry.own_parameters(names, own))
+
+    def _train(self, configuration: str, facts: dict, key: str, folder: Path) -> store.Run:
+        finished = store.find(key, self.setup.runs_dir)  # another process may have finished it while we waited
+        if finished is not None:
+            return finished
+        seed, names = facts["seed"], facts["parameters"]["methods"]
+        train, val = self._splits
+        learner = self._new_learner(names, facts["parameters"], seed)
+        repeats = owner(list(learner.methods), "repeats").repeats(self.statistics.presence)
+        accelerator = training.make_accelerator(self.device, self.training.precision)
+        how = {"inference": self.training.inference, "crop_size": self.training.crop_size}
+
+        def evaluate(learner: Learner, **heads: bool) -> np.ndarray:
+            return evaluation.confusion_counts(learner, val, device=accelerator.device, **how, **heads)
+
+        began = time.monotonic()
+        workers = self.setup.workers if self.setup.workers is not None else (0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1))
+        history, curve = training.train(
+            learner, train, self.training, seed=seed, folder=folder, accelerator=accelerator, repeats=repeats,
+            workers=workers, evaluate=lambda learner: _tallies(evaluate(learner)), description=key)  # fmt: skip
+        evaluations = {"val": evaluate(learner)}
+        if learner.has_own_prediction:
+            evaluations["val/plain_head"] = evaluate(learner, plain_head=True)
+        indices = sorted({round(i) for i in np.linspace(0, len(val) - 1, EXAMPLES)})
+        arrays = evaluation.example_predictions(learner, val, indices, device=accelerator.device)
+        weight = learner.network.classifier.weight.detach()[:, :, 0, 0].float().cpu().numpy()
+        if weight.nbytes <= WEIGHT_LIMIT:
+            arrays["classifier_weight"] = weight
+        record = store.Record(
+            key=key, **facts, source_hash=_source_hash(names), commit=_commit(), versions=_versions(),
+            hardware={"device": str(accelerator.device), "name": _device_name(accelerator.device), "threads": torch.get_num_threads()},
+            seconds=round(time.monotonic() - began, 1), class_names=list(self.dataset.classes.names),
+            class_colours=list(self.dataset.classes.colours), background_classes=list(self.dataset.classes.background),
+            rare_classes=list(self.dataset.classes.rare), pixel_counts=self.statistics.pixel_counts.tolist(),
+            image_counts=self.statistics.image_counts.tolist(), history=history, curve=curve,
+            evaluations={name: _stored(counts) for name, counts in evaluations.items()})  # fmt: skip
+        safetensors.torch.save_model(learner, folder / store.NETWORK)
+        run = store.save(folder, record, arrays)
+        (folder / training.CHECKPOINT).unlink(missing_ok=True)
+        return run
+
+    def _how_to_record(self, configuration: str, missing: list[int], found: list[store.Run]) -> str:
+        """One line: what is not recorded, the command that records it, and about how long that takes."""
+        root = f" --data-root {self.setup.data_root}" if self.setup.data_root else ""
+        similar = [run.record.seconds for run in store.all_runs(store.RESULTS) if run.record.parameters["dataset"] == self.setup.dataset]
+        estimate = f", about {np.median(similar) * len(missing) / 60:.0f} minutes" if similar else ""
+        return (f"Not recorded with these parameters: {configuration}, seeds {', '.join(map(str, missing))}. Run with train=True, or "
+                f"python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{estimate}.")  # fmt: skip
+
+
+def _stored(counts: np.ndarray) -> dict[str, list]:
+    """Counts as a record keeps them."""
+    return {"matrix": counts.tolist()} if len(counts) <= MATRIX_LIMIT else _tallies(counts)
+
+
+def _tallies(counts: np.ndarray) -> dict[str, list]:
+    hits = counts.diagonal()
+    return {"tp": hits.tolist(), "fp": (counts.sum(0) - hits).tolist(), "fn": (counts.sum(1) - hits).tolist()}
+
+
+def _source_hash(names: list[str]) -> str:
+    """Hash of the code that decides the result: the loop, the models, and the methods of the run."""
+    files = sorted({*registry.source_files(names), *(inspect.getfile(m) for m in (training, models, evaluation))})
+    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
+
+
+def _commit() -> str:
+    """The checkout's commit, "+" if it was changed since; empty outside git."""
+    try:
+        text = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+                              cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return text.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

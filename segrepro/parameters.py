@@ -1,0 +1,115 @@
+"""Flat parameters, as papermill hands them over, checked before anything runs.
+
+`Training` holds what decides a result and so is part of a run's key; `Setup` what does not. Methods and data sets add
+their own. `None` means the data set's default. Lists may be strings: "0,1" or "192x256".
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import pydantic
+import torch
+from pydantic import BeforeValidator, Field
+
+from segrepro.errors import InputError
+
+
+def _listed(value: Any) -> Any:
+    """ "0,1" -> [0, 1]; one value -> a list of it."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+def _sized(value: Any) -> Any:
+    """ "192x256" -> (192, 256)."""
+    return re.split(r"[x,]", value) if isinstance(value, str) else value
+
+
+Size = Annotated[tuple[pydantic.PositiveInt, pydantic.PositiveInt], BeforeValidator(_sized)]
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Seeds = Annotated[list[pydantic.NonNegativeInt], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Flat(pydantic.BaseModel):
+    """A set of parameters: unknown names are errors, values are checked and then fixed."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Training(Flat):
+    """What decides a result, besides data, methods and seed."""
+
+    architecture: str = "deeplabv3plus"
+    encoder: str = "tf_efficientnet_lite0"
+    pretrained: bool = True
+    output_stride: Literal[8, 16] | None = None
+    iterations: pydantic.PositiveInt = 400
+    batch_size: pydantic.PositiveInt = 8
+    crop_size: Size | None = None
+    augmentation: Literal["none", "flip", "scale_crop", "resized_crop"] = "scale_crop"
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: pydantic.PositiveFloat = 0.01
+    encoder_learning_rate: pydantic.PositiveFloat | None = None  # None: the same as learning_rate
+    weight_decay: pydantic.NonNegativeFloat = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # beta1 of AdamW
+    precision: Literal["float32", "bf16", "fp16", "float64"] = "float32"
+    evaluations: pydantic.PositiveInt = 1  # evenly spaced over the training, the last at its end
+    inference: Literal["single_scale", "multi_scale", "sliding_window"] = "single_scale"
+
+
+class Setup(Flat):
+    """Where and how to run; changes no result."""
+
+    dataset: str = "synthetic"
+    data_root: Path | None = None
+    methods: Names | None = None
+    seeds: Seeds | None = None
+    device: str = "auto"
+    workers: pydantic.NonNegativeInt | None = None
+    runs_dir: Path = Path("runs")
+    train: bool = False
+
+
+def literals(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters among a notebook's globals: what is no module, function, private name or IPython's own."""
+    return {
+        name: value
+        for name, value in values.items()
+        if not (name.startswith("_") or name in ("In", "Out") or callable(value) or isinstance(value, ModuleType))
+    }
+
+
+def check_names(names: Iterable[str], valid: Iterable[str]) -> None:
+    """Raises InputError listing the valid names, the nearest first, if one is unknown."""
+    valid = sorted(valid)
+    for name in names:
+        if name not in valid:
+            near = difflib.get_close_matches(name, valid, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise InputError(f"unknown parameter '{name}'.{hint} Valid: {', '.join(valid)}")
+
+
+def validated(model: type[Flat], values: Mapping[str, Any]) -> Any:
+    """`model` from values. Raises InputError naming each wrong parameter, what was given and what is valid."""
+    try:
+        return model(**values)
+    except pydantic.ValidationError as error:
+        faults = [f"{e['loc'][0]}: {e['msg'][0].lower()}{e['msg'][1:]} (given {e['input']!r})" for e in error.errors()]
+        raise InputError("; ".join(faults)) from None
+
+
+def find_device(name: str) -> torch.device:
+    """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> a device that is there. Raises InputError listing those that are."""
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device(there[1] if len(there) > 1 else "cpu")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in there:
+        raise InputError(f"device: '{name}' is not there; this machine has {', '.join(there)}")
+    return torch.device(wanted)

@@ -1,0 +1,75 @@
+"""Train what the ledger wants recorded, in the background, over days if need be:  python -m segrepro.records --help
+
+Every (configuration, seed) that the claims on a data set need is trained in `runs_dir` and copied, without its network, to
+`data/results`. Finished runs are skipped and interrupted ones go on, so repeating the command is harmless.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from segrepro import ledger, runs
+from segrepro.errors import BusyError, InputError
+from segrepro.experiment import Experiment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m segrepro.records", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--dataset", default="synthetic", help="data set to record on (default: synthetic)")
+    parser.add_argument("--data-root", help="where the data lie, for data sets in files")
+    parser.add_argument("--only", nargs="+", metavar="CONFIGURATION", help="these configurations only")
+    parser.add_argument("--seeds", help="these seeds only, e.g. 0,1,2 (default: what the claims need)")
+    parser.add_argument("--runs-dir", default="runs", help="working folder with networks and checkpoints (default: runs)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on the CPU with one thread each")
+    options = parser.parse_args()
+    try:
+        if options.jobs > 1:
+            _run_side_by_side(options)
+        else:
+            record(options)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; the same command goes on from here.")
+
+
+def record(options: argparse.Namespace) -> None:
+    """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs."""
+    experiment = Experiment({"dataset": options.dataset, "data_root": options.data_root, "seeds": options.seeds,
+                             "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
+    needed = {name: count for name, count in ledger.configurations_needed(options.dataset).items() if not options.only or name in options.only}
+    wanted = [(seed, name) for seed in range(max(needed.values(), default=0)) for name, count in needed.items() if seed < count]
+    if options.seeds:
+        wanted = [(seed, name) for seed, name in wanted if seed in experiment.seeds]
+    erased = ledger.configurations_needed(options.dataset, array="erasure")
+    for number, (seed, name) in enumerate(wanted, 1):
+        published = runs.find(experiment.key(name, seed), runs.RESULTS)
+        if published is not None and (name not in erased or "erasure" in published.arrays):
+            continue
+        print(f"[{number}/{len(wanted)}] {options.dataset}: {name}, seed {seed}", flush=True)
+        try:
+            run = experiment.train(name, seed)
+        except BusyError:
+            continue  # the other process publishes it
+        if name in erased:
+            experiment.measure_erasure([run])
+        runs.publish(run)
+
+
+def _run_side_by_side(options: argparse.Namespace) -> None:
+    """The same command `jobs` times, one thread each; the locks of the run folders share out the work."""
+    command = [sys.executable, "-m", "segrepro.records", "--jobs", "1"]
+    for name in ("dataset", "data_root", "seeds", "runs_dir", "device"):
+        if getattr(options, name) is not None:
+            command += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    command += ["--only", *options.only] if options.only else []
+    workers = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(options.jobs)]
+    failed = sum(worker.wait() != 0 for worker in workers)
+    if failed:
+        sys.exit(f"{failed} of {options.jobs} recording processes failed; their messages are above.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Every method by name. A new one is a module (or a class in `comparators`) and one line here."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pydantic
+
+from segrepro import comparators
+from segrepro.datasets.base import Classes
+from segrepro.datasets.statistics import Statistics
+from segrepro.errors import InputError
+from segrepro.methods import Learner, Method, check_slots
+from segrepro.models import Network
+from segrepro.papers.dropclass import DropClass
+
+METHODS: dict[str, type[Method]] = {
+    "plain": comparators.Plain,
+    "median_frequency": comparators.MedianFrequency,
+    "hrnet_weights": comparators.HRNetWeights,
+    "oversample": comparators.Oversample,
+    "ignore_label": comparators.IgnoreLabel,
+    "dropclass": DropClass,
+}
+
+
+def kinds(names: Sequence[str]) -> list[type[Method]]:
+    """The classes of the named methods. Raises InputError for unknown names, an empty list or rivals for one slot."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise InputError(f"methods: unknown {', '.join(unknown) or 'empty list'}; valid: {', '.join(METHODS)}")
+    found = [METHODS[name] for name in names]
+    check_slots(names, found)
+    return found
+
+
+def own_parameters(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, pydantic.BaseModel]:
+    """Each method's own parameters, validated: what `values` gives (None: the default) for the fields a method declares.
+
+    Raises InputError naming the parameter and what is valid.
+    """
+    own = {}
+    for name, kind in zip(names, kinds(names), strict=True):
+        given = {k: v for k, v in values.items() if k in kind.Parameters.model_fields and v is not None}
+        try:
+            own[name] = kind.Parameters(**given)
+        except pydantic.ValidationError as error:
+            raise InputError("; ".join(f"{e['loc'][0]}: {e['msg']} (given {e['input']!r}, method {name})" for e in error.errors())) from None  # fmt: skip
+    return own
+
+
+def build_learner(network: Network, classes: Classes, statistics: Statistics, own: Mapping[str, pydantic.BaseModel]) -> Learner:
+    """The network with the methods named by `own`, each given its own parameters."""
+    return Learner(network, [METHODS[name](network, classes, statistics, values) for name, values in own.items()])
+
+
+def source_files(names: Sequence[str]) -> list[str]:
+    """The files that define the named methods."""
+    return sorted({inspect.getfile(kind) for kind in kinds(names)})

@@ -1,0 +1,115 @@
+"""The rule that turns paired differences into a verdict, fixed before the runs.
+
+Per seed there is a difference; its mean and 95 % t-interval decide:
+
+    greater       reproduced if the whole interval is above zero, else not reproduced if it lies wholly under the margin
+    less          the mirror image
+    equivalent    reproduced if the interval lies within +-margin, not reproduced if wholly outside
+    not_greater   "does not help": reproduced if it lies wholly under the margin, else not reproduced if above zero
+
+and otherwise it is inconclusive, as a single seed always is. Several comparisons are Holm-corrected: reproduced if
+every one is, not reproduced if any one is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.stats
+
+LEVEL = 0.05  # 1 - the confidence of every interval
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED = "reproduced", "not reproduced", "inconclusive", "not judged"
+
+Direction = Literal["greater", "less", "equivalent", "not_greater"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One comparison over seeds: the paired differences (n,), what is claimed of them, and the paper's own effects."""
+
+    label: str
+    differences: np.ndarray
+    direction: Direction
+    margin: float
+    paper: Sequence[float] = ()
+
+    @property
+    def n(self) -> int:
+        return len(self.differences)
+
+    @property
+    def effect(self) -> float:
+        """Mean difference."""
+        return float(np.mean(self.differences))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % t-interval of the mean; nan with one seed."""
+        if self.n < 2:
+            return np.nan, np.nan
+        half = scipy.stats.t.ppf(1 - LEVEL / 2, self.n - 1) * scipy.stats.sem(self.differences)
+        return self.effect - half, self.effect + half
+
+    def p_above(self, bound: float) -> float:
+        """The smallest p for which the (1 - p) interval lies wholly above `bound`; 1 if none does."""
+        return self._p(self.effect - bound)
+
+    def p_below(self, bound: float) -> float:
+        """The smallest p for which the (1 - p) interval lies wholly below `bound`; 1 if none does."""
+        return self._p(bound - self.effect)
+
+    def _p(self, distance: float) -> float:
+        if self.n < 2 or distance <= 0:
+            return 1.0
+        error = scipy.stats.sem(self.differences)
+        return float(2 * scipy.stats.t.sf(distance / error, self.n - 1)) if error > 0 else 0.0
+
+    @property
+    def p_for(self) -> float:
+        """p at which the comparison counts as reproduced."""
+        margin = self.margin
+        match self.direction:
+            case "greater":
+                return self.p_above(0)
+            case "less":
+                return self.p_below(0)
+            case "not_greater":
+                return self.p_below(margin)
+            case "equivalent":
+                return max(self.p_above(-margin), self.p_below(margin))
+
+    @property
+    def p_against(self) -> float:
+        """p at which the comparison counts as not reproduced."""
+        margin = self.margin
+        match self.direction:
+            case "greater":
+                return self.p_below(margin)
+            case "less":
+                return self.p_above(-margin)
+            case "not_greater":
+                return self.p_above(0)
+            case "equivalent":
+                return min(self.p_below(-margin), self.p_above(margin))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down adjusted p-values (m,), in the order given: to be compared with the level as they are."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted
+
+
+def decide(evidence: Sequence[Evidence]) -> tuple[str, Evidence]:
+    """The verdict on a claim from all its comparisons, and the comparison that decided it (or the weakest one)."""
+    p_for, p_against = holm([e.p_for for e in evidence]), holm([e.p_against for e in evidence])
+    if (p_for <= LEVEL).all():
+        outcome = REPRODUCED
+    elif (p_against <= LEVEL).any():
+        return NOT_REPRODUCED, evidence[int(p_against.argmin())]
+    else:
+        outcome = INCONCLUSIVE
+    return outcome, evidence[int(np.argmax([e.p_for for e in evidence]))]

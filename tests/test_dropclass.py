@@ -1,0 +1,96 @@
+"""DropClass: worked by hand, in limits, and against the literal equations through autograd."""
+
+import time
+
+import pytest
+import torch
+
+from segrepro.models import upsample
+from segrepro.papers.dropclass import channel_scales, drop, drop_literally, importance_scores, suppression_loss
+
+
+def literal(features, classifier, z, size=None):
+    """Eqs. (1), (2), (4) with autograd, on logits up-sampled to `size`."""
+    features = features.detach().requires_grad_()
+    logits = classifier(features)
+    scores = importance_scores(logits if size is None else upsample(logits, size), features)
+    return drop_literally(features, scores, z), scores
+
+
+def test_drop_worked_by_hand():
+    # One pixel, K = 2 features (3, 2), C = 3 classes; W = [[1, -1], [2, 1], [-1, 4]].
+    features = torch.tensor([3.0, 2.0]).view(1, 2, 1, 1)
+    weight = torch.tensor([[1.0, -1.0], [2.0, 1.0], [-1.0, 4.0]])
+    # A^1 = (3, 0), A^2 = (6, 2), A^3 = (0, 8). Without class 1 (index 0) the kept two average to (3, 5).
+    assert drop(features, weight, z=0).flatten().tolist() == [3.0, 5.0]
+    # With all three kept: (9, 10) / 3.
+    torch.testing.assert_close(drop(features, weight, z=None).flatten(), torch.tensor([3.0, 10 / 3]))
+    # The paper's constants: 1/C and 1/(h1 w1) = 1, so (6, 10) / 3.
+    torch.testing.assert_close(drop(features, weight, z=0, paper_scale=True).flatten(), torch.tensor([2.0, 10 / 3]))
+
+
+def test_negative_features_survive_where_the_weight_is_negative():
+    features, weight = torch.tensor([-2.0]).view(1, 1, 1, 1), torch.tensor([[-3.0], [1.0]])
+    assert drop(features, weight, z=1).item() == 6.0  # (-2) * (-3)
+    assert drop(features, weight, z=0).item() == 0.0  # (-2) * 1 is cut by the ReLU
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("z", [None, 0, 4])
+def test_one_pass_equals_the_literal_form(signed, z):
+    torch.manual_seed(0)
+    features = torch.randn(2, 7, 3, 5, dtype=torch.float64)
+    features = features if signed else features.abs()
+    classifier = torch.nn.Conv2d(7, 5, 1).double()
+    expected, _ = literal(features, classifier, z, size=(12, 20))
+    ours = drop(features, classifier.weight[:, :, 0, 0], z, rectified=not signed, paper_scale=True)
+    torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())
+
+
+def test_importance_is_the_classifier_weight():
+    """Claim C14: with half-pixel bilinear up-sampling S = W / (h1 w1) at every location; the bias plays no part."""
+    torch.manual_seed(0)
+    classifier = torch.nn.Conv2d(4, 3, 1).double()
+    _, scores = literal(torch.randn(1, 4, 3, 5, dtype=torch.float64), classifier, None, size=(12, 20))
+    expected = classifier.weight.detach()[:, None].expand_as(scores) / 15
+    torch.testing.assert_close(scores, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradient_reaches_features_and_weight_twice():
+    """Nothing is detached: the weight learns as classifier and as importance score (authors' code, row 4)."""
+    torch.manual_seed(0)
+    features, weight = torch.rand(1, 3, 2, 2, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    drop(features, weight, z=1, rectified=True).sum().backward()
+    positive = (weight > 0).double()
+    positive[1] = 0  # the dropped class gets nothing
+    expected = positive * features.detach().double().sum(dim=(0, 2, 3)) / 3
+    torch.testing.assert_close(weight.grad.double(), expected)
+    assert features.grad.abs().sum() > 0
+
+
+def test_channel_scales_of_two_halves_make_absolute_values():
+    weight = torch.randn(6, 5)
+    positive, negative = channel_scales(weight, None)
+    torch.testing.assert_close(positive + negative, weight.abs().sum(0))
+    torch.testing.assert_close(positive - negative, weight.sum(0))
+
+
+def test_suppression_is_the_mean_probability():
+    logits = torch.zeros(1, 4, 2, 2)
+    assert suppression_loss(logits, 2).item() == pytest.approx(0.25)  # untrained: 1/C
+    logits[:, 2] = -100.0
+    assert suppression_loss(logits, 2).item() == pytest.approx(0.0)
+
+
+def test_time_of_the_drop_is_flat_in_the_number_of_classes():
+    """One scaling a channel: 1000 classes cost what 19 do. A ratio within one run, the best of several."""
+    features = torch.rand(4, 256, 64, 128)
+    few, many = torch.randn(19, 256), torch.randn(1000, 256)
+
+    def seconds(weight):
+        began = time.perf_counter()
+        drop(features, weight, z=3, rectified=True)
+        return time.perf_counter() - began
+
+    pairs = [(seconds(few), seconds(many)) for _ in range(15)]
+    assert min(m for _, m in pairs) < 2 * min(f for f, _ in pairs)

@@ -1,0 +1,191 @@
+"""The loop: it learns, it resumes bit-identically after being killed, it works the same on two processes, it stops on NaN."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from segrepro import training
+from segrepro.errors import InputError
+from segrepro.experiment import Experiment
+
+TINY = {
+    "architecture": "fpn", "encoder": "resnet10t", "pretrained": False, "iterations": 8, "batch_size": 2, "size": "32x64",
+    "train_scenes": 6, "val_scenes": 2, "seeds": "0", "device": "cpu",
+}  # fmt: skip
+
+
+def run_script(script: str, *arguments: str, environment: dict | None = None) -> subprocess.CompletedProcess:
+    """A real process that trains; its code is `script` after these names are imported."""
+    head = """
+        import os, sys, time, torch
+        from segrepro import training, files
+        from segrepro.experiment import Experiment
+        training.CHECKPOINT_SECONDS = 0.0
+        torch.set_num_threads(1)
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script), *arguments],
+        env={**os.environ, "SEGREPRO_PROGRESS": "0", **(environment or {})}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
+    """Killed after the 3rd and 6th step, and in the middle of writing the checkpoint after the 5th."""
+    script = f"""
+        values = {TINY!r} | {{"runs_dir": sys.argv[1]}}
+        kill = dict(part.split("=") for part in sys.argv[2:])
+        step, replace = training._step, os.replace
+
+        def counted(model, optimiser, accelerator, batch, now):
+            if str(now.iteration) == kill.get("step"):
+                os.kill(os.getpid(), 9)
+            counted.iteration = now.iteration
+            return step(model, optimiser, accelerator, batch, now)
+
+        def half_written(source, target):
+            if str(target).endswith("checkpoint.pt") and str(counted.iteration) == kill.get("checkpoint"):
+                os.truncate(source, os.path.getsize(source) // 2)
+                os.kill(os.getpid(), 9)
+            return replace(source, target)
+
+        training._step, files.os.replace = counted, half_written
+        Experiment(values).train("dropclass", 0)
+    """
+    undisturbed = run_script(script, str(tmp_path / "a"))
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    for kill in ("step=3", "checkpoint=5", "step=6"):
+        assert run_script(script, str(tmp_path / "b"), kill).returncode == -signal.SIGKILL
+    resumed = run_script(script, str(tmp_path / "b"))
+    assert resumed.returncode == 0, resumed.stderr
+
+    (one,), (other,) = (list((tmp_path / name).glob("synthetic-dropclass-*")) for name in "ab")
+    assert one.name == other.name
+    assert (one / "network.safetensors").read_bytes() == (other / "network.safetensors").read_bytes()
+    assert (one / "arrays.safetensors").read_bytes() == (other / "arrays.safetensors").read_bytes()
+    first, second = (Experiment(TINY | {"runs_dir": str(tmp_path / name)}).runs("dropclass")[0].record for name in "ab")
+    assert first.history == second.history and first.evaluations == second.evaluations
+    assert not (other / "checkpoint.pt").exists()
+
+
+def test_two_processes_train_like_one(tmp_path):
+    """gloo on the CPU, the same global batch, BatchNorm and dropout frozen: the same losses to 1e-5."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(f"""
+        import json, sys, torch
+        from accelerate import Accelerator
+        from segrepro import training
+        from segrepro.experiment import Experiment
+
+        accelerator = Accelerator(cpu=True)
+        experiment = Experiment({TINY!r} | {{"batch_size": 4, "runs_dir": sys.argv[1]}})
+        learner = experiment._new_learner(["dropclass"], {{}}, 0)
+        learner.eval()
+        learner.train = lambda mode=True: learner  # the loop may not thaw BatchNorm and dropout
+        history, _ = training.train(learner, experiment.dataset.train, experiment.training, seed=0, folder=sys.argv[1],
+                                    accelerator=accelerator)
+        if accelerator.is_main_process:
+            print(json.dumps([entry["loss"] for entry in history]))
+    """))  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEGREPRO_PROGRESS": "0", "CUDA_VISIBLE_DEVICES": ""}
+
+    def losses(*launcher):
+        command = [sys.executable, *launcher, str(script), str(tmp_path / f"runs{len(launcher)}")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        return np.array(eval(done.stdout.strip().splitlines()[-1]))
+
+    one, two = losses(), losses("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert len(one) == TINY["iterations"] and one.std() > 0
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+
+
+def test_the_loss_falls(tmp_path):
+    values = TINY | {"runs_dir": str(tmp_path), "iterations": 40, "train_scenes": 4, "learning_rate": 1e-2}
+    history = Experiment(values).train("plain", 0).record.history
+    assert len(history) == 40 and history[-1]["loss"] < 0.6 * history[0]["loss"]
+
+
+def test_poly_decay_and_groups(tmp_path):
+    values = TINY | {"runs_dir": str(tmp_path), "learning_rate": 0.02, "encoder_learning_rate": 0.001, "optimiser": "sgd"}
+    experiment = Experiment(values)
+    learner = experiment._new_learner(["plain"], {}, 0)
+    optimiser = training.make_optimiser(learner, experiment.training)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.001, 0.02]
+    rates = [entry["learning_rate"] for entry in experiment.train("plain", 0).record.history]
+    np.testing.assert_allclose(rates, [0.02 * (1 - i / 8) ** 0.9 for i in range(8)])
+
+
+def test_a_loss_that_is_not_finite_names_step_term_and_files(tmp_path, monkeypatch):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path)})
+    step = training._step
+
+    def spoiled(model, optimiser, accelerator, batch, now):
+        terms = step(model, optimiser, accelerator, batch, now)
+        return terms | {"suppression": torch.tensor(float("nan"))} if now.iteration == 2 else terms
+
+    monkeypatch.setattr(training, "_step", spoiled)
+    with pytest.raises(FloatingPointError, match=r"'suppression' is nan at iteration 2.*synthetic train scene"):
+        experiment.train("dropclass", 0)
+    assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path)})
+    folder = tmp_path / experiment.key("plain", 0)
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"PK no checkpoint")
+    with pytest.raises(InputError, match="checkpoint.pt is damaged .* Delete it"):
+        experiment.train("plain", 0)
+
+
+def test_interruption_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path)})
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    step = training._step
+
+    def interrupted(model, optimiser, accelerator, batch, now):
+        if now.iteration == 4:
+            raise KeyboardInterrupt
+        return step(model, optimiser, accelerator, batch, now)
+
+    monkeypatch.setattr(training, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train("plain", 0)
+    assert "goes on from there" in capsys.readouterr().out
+    folder = tmp_path / experiment.key("plain", 0)
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["iteration"] == 4
+    assert not (folder / "record.json").exists()
+
+
+def test_golden_training_in_float64(tmp_path):
+    """A short training whose losses are compared with what the recorded results were made by.
+
+    If this fails, the loop or DropClass computes something else than before: raise `training.VERSION` or the method's `version`,
+    so that old records are not taken for new ones, and store the new numbers here.
+    """
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path), "precision": "float64", "iterations": 4})
+    losses = [entry["loss"] for entry in experiment.train("dropclass", 0).record.history]
+    np.testing.assert_allclose(losses, GOLDEN, rtol=1e-8)
+
+
+GOLDEN = [0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_run_is_trained_once_and_found_again(tmp_path, monkeypatch):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path), "train": True})
+    (run,) = experiment.runs("plain")
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
+    (again,) = experiment.runs("plain")
+    assert again.record == run.record
+    learner = experiment.learner(run)
+    weight = safetensors.torch.load_file(run.network_path)["network.classifier.weight"]
+    assert torch.equal(learner.network.classifier.weight.cpu(), weight)
+    assert Path(run.folder).parent == tmp_path
