@@ -209,8 +209,8 @@ def loss_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
 def segmentation_examples(columns: Mapping[str, np.ndarray], classes: Classes) -> Figure:
     """Image, ground truth and each configuration's prediction, a row an example (DropClass Figure 2).
 
-    columns: from `Experiment.examples`: "image" (n, H, W, 3) uint8, then label maps (n, H, W) under "ground truth" and the
-    names of configurations. Unlabelled pixels are white. The legend has the classes shown.
+    columns: from `Experiment.examples`: "image" (n, H, W, 3) uint8, then label maps (n, H, W) under "ground truth" and
+    the names of configurations. Unlabelled pixels are white. The legend has the classes shown.
     """
     images, maps = columns["image"], {name: labels for name, labels in columns.items() if name != "image"}
     colours = np.array([*classes.colours, (255, 255, 255)], dtype=np.uint8)  # the last for IGNORE = -1

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from segrepro.models import upsample
-from segrepro.papers.dropclass import channel_scales, drop, drop_literally, importance_scores, suppression_loss
+from segrepro.papers.dropclass import (
+    channel_scales,
+    drop,
+    drop_and_convolve,
+    drop_literally,
+    importance_scores,
+    paper_constant,
+    suppression_loss,
+)
 
 
 def literal(features, classifier, z, size=None):
@@ -26,7 +34,7 @@ def test_drop_worked_by_hand():
     # With all three kept: (9, 10) / 3.
     torch.testing.assert_close(drop(features, weight, z=None).flatten(), torch.tensor([3.0, 10 / 3]))
     # The paper's constants: 1/C and 1/(h1 w1) = 1, so (6, 10) / 3.
-    torch.testing.assert_close(drop(features, weight, z=0, paper_scale=True).flatten(), torch.tensor([2.0, 10 / 3]))
+    torch.testing.assert_close(drop(features, weight, z=0, constant=paper_constant(features, 3)).flatten(), torch.tensor([2.0, 10 / 3]))
 
 
 def test_negative_features_survive_where_the_weight_is_negative():
@@ -43,8 +51,13 @@ def test_one_pass_equals_the_literal_form(signed, z):
     features = features if signed else features.abs()
     classifier = torch.nn.Conv2d(7, 5, 1).double()
     expected, _ = literal(features, classifier, z, size=(12, 20))
-    ours = drop(features, classifier.weight[:, :, 0, 0], z, rectified=not signed, paper_scale=True)
-    torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())
+    weight, constant = classifier.weight[:, :, 0, 0], paper_constant(features, 5)
+    tolerance = {"rtol": 1e-10, "atol": 1e-10 * expected.abs().max().item()}
+    torch.testing.assert_close(drop(features, weight, z, constant), expected, **tolerance)
+    if not signed:
+        convolution = torch.nn.Conv2d(7, 7, 1).double()
+        mixed = drop_and_convolve(features, weight, z, convolution, constant)
+        torch.testing.assert_close(mixed, convolution(expected), rtol=1e-10, atol=1e-12)
 
 
 def test_importance_is_the_classifier_weight():
@@ -60,7 +73,7 @@ def test_gradient_reaches_features_and_weight_twice():
     """Nothing is detached: the weight learns as classifier and as importance score (authors' code, row 4)."""
     torch.manual_seed(0)
     features, weight = torch.rand(1, 3, 2, 2, requires_grad=True), torch.randn(4, 3, requires_grad=True)
-    drop(features, weight, z=1, rectified=True).sum().backward()
+    drop(features, weight, z=1).sum().backward()
     positive = (weight > 0).double()
     positive[1] = 0  # the dropped class gets nothing
     expected = positive * features.detach().double().sum(dim=(0, 2, 3)) / 3
@@ -71,8 +84,8 @@ def test_gradient_reaches_features_and_weight_twice():
 def test_channel_scales_of_two_halves_make_absolute_values():
     weight = torch.randn(6, 5)
     positive, negative = channel_scales(weight, None)
-    torch.testing.assert_close(positive + negative, weight.abs().sum(0))
-    torch.testing.assert_close(positive - negative, weight.sum(0))
+    torch.testing.assert_close(positive + negative, weight.abs().mean(0))
+    torch.testing.assert_close(positive - negative, weight.mean(0))
 
 
 def test_suppression_is_the_mean_probability():
@@ -89,7 +102,7 @@ def test_time_of_the_drop_is_flat_in_the_number_of_classes():
 
     def seconds(weight):
         began = time.perf_counter()
-        drop(features, weight, z=3, rectified=True)
+        drop(features, weight, z=3)
         return time.perf_counter() - began
 
     pairs = [(seconds(few), seconds(many)) for _ in range(15)]

@@ -55,7 +55,7 @@ def dropclass_drop_is_one_scaling() -> tuple[float, float]:
     for signed in (False, True):
         features, weight, scores = _scores(4, signed)
         for z in (None, *range(len(weight))):
-            one_pass = dropclass.drop(features, weight, z, rectified=not signed, paper_scale=True)
+            one_pass = dropclass.drop(features, weight, z, dropclass.paper_constant(features, len(weight)))
             residuals.append(_relative(one_pass, dropclass.drop_literally(features, scores, z)))
     return max(residuals), 1e-10
 

@@ -6,6 +6,7 @@ class can lean on another class's features.
 
     importance_scores, drop_literally    Eqs. (1), (2), (4) as printed, through autograd (for tests and claims)
     channel_scales, drop                 the same in one pass over A, for a 1x1 classifier
+    drop_and_convolve                    the same with the convolution after Eq. (4), for A >= 0
     suppression_loss                     Eq. (8)
     DropClass                            Eqs. (3), (5)-(7), (9) and the schedules of Section 2.3
 
@@ -28,6 +29,7 @@ Shapes: C classes, K channels, features A (B, K, h, w), classifier weight W (C, 
 import pydantic
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from segrepro.datasets.base import IGNORE
 from segrepro.methods import Method, Step, full_precision, global_mean
@@ -49,34 +51,37 @@ def drop_literally(features: Tensor, scores: Tensor, z: int | None) -> Tensor:
     return class_features[kept].sum(dim=0) / len(scores)
 
 
-def channel_scales(weight: Tensor, z: int | None) -> tuple[Tensor, Tensor]:
-    """What the kept classes' maps add up to: sum over c != z of ReLU(W_ck) and of ReLU(-W_ck), each (K,).
+def channel_scales(weight: Tensor, z: int | None, constant: float | None = None) -> tuple[Tensor, Tensor]:
+    """What the kept classes' maps amount to: the mean over c != z of ReLU(W_ck) and of ReLU(-W_ck), each (K,).
 
     weight (C, K). With S^c = W_c, sum_c ReLU(A_k W_ck) = ReLU(A_k) sum_c ReLU(W_ck) + ReLU(-A_k) sum_c ReLU(-W_ck): exact,
     one scaling a channel, so neither time nor memory of the drop grows with C x pixels.
+    constant: what the sums are multiplied with; one over the kept classes if not given (departures 1 and 2).
     """
-    positive, negative = torch.relu(weight), torch.relu(-weight)
-    if z is None:
-        return positive.sum(dim=0), negative.sum(dim=0)
-    kept = torch.arange(len(weight), device=weight.device) != z  # summing what is kept: subtracting z would round
-    return positive[kept].sum(dim=0), negative[kept].sum(dim=0)
+    kept = torch.arange(len(weight), device=weight.device) != (-1 if z is None else z)
+    constant = 1 / (len(weight) - (z is not None)) if constant is None else constant
+    weight = weight * kept[:, None]  # summing what is kept: subtracting class z from the sum of all would round
+    return constant * torch.relu(weight).sum(dim=0), constant * torch.relu(-weight).sum(dim=0)
 
 
-def drop(features: Tensor, weight: Tensor, z: int | None, *, rectified: bool = False, paper_scale: bool = False) -> Tensor:
-    """A'_drop (B, K, h, w) of Eq. (4) in one pass over A (B, K, h, w), for a 1x1 classifier with weight W (C, K).
+def paper_constant(features: Tensor, classes: int) -> float:
+    """1/C of Eq. (4) times 1/(h1 w1) of Eq. (1), for features (B, K, h1, w1)."""
+    return 1 / (classes * features.shape[-2] * features.shape[-1])
 
-    z: the dropped class, None for none. rectified: A is known to be >= 0, which halves the work. paper_scale: the constants of
-    Eqs. (1) and (4); otherwise departures 1 and 2.
-    """
-    positive, negative = channel_scales(weight, z)
-    if paper_scale:
-        constant = 1 / (len(weight) * features.shape[-2] * features.shape[-1])
-    else:
-        constant = 1 / (len(weight) - (z is not None))
-    positive, negative = (constant * s.view(1, -1, 1, 1) for s in (positive, negative))
-    if rectified:
-        return features * positive
+
+def drop(features: Tensor, weight: Tensor, z: int | None, constant: float | None = None) -> Tensor:
+    """A'_drop (B, K, h, w) of Eq. (4) in one pass over A (B, K, h, w) of any sign, for a 1x1 classifier with weight W (C, K)."""
+    positive, negative = (scale.view(1, -1, 1, 1) for scale in channel_scales(weight, z, constant))
     return torch.relu(features) * positive + torch.relu(-features) * negative
+
+
+def drop_and_convolve(features: Tensor, weight: Tensor, z: int | None, convolution: nn.Conv2d, constant: float | None = None) -> Tensor:
+    """convolution(drop(A)) for A >= 0 and a 1x1 convolution, without a pass over A for the drop.
+
+    A'_drop = A * s with one number s_k a channel, and (V s) A = V (s A): the scaling moves into the convolution's weight V.
+    """
+    positive, _ = channel_scales(weight, z, constant)
+    return conv2d(features, convolution.weight * positive.view(1, -1, 1, 1), convolution.bias)
 
 
 def suppression_loss(logits: Tensor, z: int) -> Tensor:
@@ -99,10 +104,14 @@ class DropClass(Method):
 
     def drop_path(self, features: Tensor, z: int | None) -> Tensor:
         """y_drop (B, C, h, w): drop, mix, classify with the same classifier (text after Eq. (4))."""
-        classifier = self.network.classifier
+        classifier, (convolution, norm, relu) = self.network.classifier, self.mix
         weight = classifier.weight[:, :, 0, 0]
-        dropped = drop(features, weight, z, rectified=self.network.rectified, paper_scale=self.own.paper_scale)
-        return classifier(self.mix(dropped))
+        constant = paper_constant(features, len(weight)) if self.own.paper_scale else None
+        if self.network.rectified:
+            mixed = drop_and_convolve(features, weight, z, convolution, constant)
+        else:
+            mixed = convolution(drop(features, weight, z, constant))
+        return classifier(relu(norm(mixed)))
 
     def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
         """The terms of Eq. (9); lambda and the probability of a drop both equal the share of the training done."""
