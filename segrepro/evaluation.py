@@ -128,7 +128,9 @@ def _outcomes(counts: Tensor) -> Tensor:
     return torch.stack([hits, counts.sum(1) - hits, counts.sum(2) - hits], dim=1)
 
 
-def example_predictions(learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device) -> dict[str, np.ndarray]:
+def example_predictions(
+    learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device
+) -> dict[str, np.ndarray]:
     """Predictions of a few samples as PNG files in memory, for pictures in reports: "examples/<index>" -> bytes (n,) uint8.
 
     The images themselves stay in the data set, so records hold nothing of it.
@@ -138,7 +140,9 @@ def example_predictions(learner: Learner, split: Split, indices: Sequence[int], 
         for index in indices:
             image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
             stream = io.BytesIO()
-            Image.fromarray(predict(image).argmax(1)[0].to(torch.uint16).cpu().numpy()).save(stream, "PNG", optimize=True)
+            Image.fromarray(predict(image).argmax(1)[0].to(torch.uint16).cpu().numpy()).save(
+                stream, "PNG", optimize=True
+            )
             found[f"examples/{index}"] = np.frombuffer(stream.getvalue(), dtype=np.uint8)
     return found
 
@@ -168,6 +172,8 @@ def _batches(split: Split, learner: Learner, batch_size: int, description: str) 
     """This process's share of the split, with a progress bar on the first process."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-    batches = evaluation_batches(split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world)
+    batches = evaluation_batches(
+        split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world
+    )
     total = math.ceil(len(split) / world / batch_size)
     return tqdm(batches, total=total, desc=description, leave=False, disable=rank > 0 or not SHOW_PROGRESS)

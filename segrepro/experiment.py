@@ -1,7 +1,7 @@
 """Parameters -> finished, recorded runs, each found again if it was done before.
 
-    experiment = Experiment(globals())            the first call of a notebook: checks every parameter
-    runs = experiment.runs("dropclass")           one `Run` a seed: found, trained (train=True), or reported as missing
+experiment = Experiment(globals())            the first call of a notebook: checks every parameter
+runs = experiment.runs("dropclass")           one `Run` a seed: found, trained (train=True), or reported as missing
 """
 
 import hashlib
@@ -139,19 +139,25 @@ class Experiment:
     def learner(self, run: store.Run) -> Learner:
         """The trained network of a run that lies in `runs_dir`. Raises InputError if only its record is there."""
         if not run.network_path.exists():
-            raise InputError(f"{run.network_path} is not there: records are kept without networks. Train this run again.")
+            raise InputError(
+                f"{run.network_path} is not there: records are kept without networks. Train this run again."
+            )
         learner = self._new_learner(run.record.parameters["methods"], run.record.parameters, run.record.seed)
         try:
             safetensors.torch.load_model(learner, run.network_path)
         except (safetensors.SafetensorError, RuntimeError) as error:
-            raise InputError(f"{run.network_path} is damaged ({type(error).__name__}). Delete {run.folder} and train this run again.") from error
+            raise InputError(
+                f"{run.network_path} is damaged ({type(error).__name__}). Delete {run.folder} and train this run again."
+            ) from error
         return learner.to(self.device)
 
     def measure_erasure(self, found: list[store.Run]) -> None:
         """Add to each run what its network does when one class is erased (DropClass Table 4), where it is not measured yet."""
         for run in found:
             if "erasure" not in run.arrays and run.network_path.exists():
-                run.add_arrays(erasure=evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device))
+                run.add_arrays(
+                    erasure=evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
+                )
 
     def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Columns of a picture: "image" (n, H, W, 3) uint8, "ground truth" (n, H, W), and each named run's predictions (n, H, W).
@@ -162,7 +168,10 @@ class Experiment:
         shared = sorted(set.intersection(*(set(predictions) for predictions in kept.values())))
         indices = shared[:4] if indices is None else indices
         samples = [self._splits[1][i] for i in indices]
-        columns = {"image": np.stack([image for image, _ in samples]), "ground truth": np.stack([labels for _, labels in samples])}
+        columns = {
+            "image": np.stack([image for image, _ in samples]),
+            "ground truth": np.stack([labels for _, labels in samples]),
+        }
         return columns | {name: np.stack([predictions[i] for i in indices]) for name, predictions in kept.items()}
 
     def _methods(self, configuration: str) -> tuple[list[str], dict]:
@@ -174,7 +183,9 @@ class Experiment:
         torch.manual_seed(seed)
         network = models.build(self.training.architecture, self.training.encoder, len(self.dataset.classes),
                                output_stride=self.training.output_stride, pretrained=self.training.pretrained)  # fmt: skip
-        return registry.build_learner(network, self.dataset.classes, self.statistics, registry.own_parameters(names, own))
+        return registry.build_learner(
+            network, self.dataset.classes, self.statistics, registry.own_parameters(names, own)
+        )
 
     def _train(self, configuration: str, facts: dict, key: str, folder: Path) -> store.Run:
         finished = store.find(key, self.setup.runs_dir)  # another process may have finished it while we waited
@@ -191,7 +202,11 @@ class Experiment:
             return evaluation.confusion_counts(learner, val, device=accelerator.device, **how, **heads)
 
         began = time.monotonic()
-        workers = self.setup.workers if self.setup.workers is not None else (0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1))
+        workers = (
+            self.setup.workers
+            if self.setup.workers is not None
+            else (0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1))
+        )
         history, curve = training.train(
             learner, train, self.training, seed=seed, folder=folder, accelerator=accelerator, repeats=repeats,
             workers=workers, evaluate=lambda learner: _tallies(evaluate(learner)), description=key)  # fmt: skip
@@ -219,7 +234,11 @@ class Experiment:
     def _how_to_record(self, configuration: str, missing: list[int], found: list[store.Run]) -> str:
         """One line: what is not recorded, the command that records it, and about how long that takes."""
         root = f" --data-root {self.setup.data_root}" if self.setup.data_root else ""
-        similar = [run.record.seconds for run in store.all_runs(store.RESULTS) if run.record.parameters["dataset"] == self.setup.dataset]
+        similar = [
+            run.record.seconds
+            for run in store.all_runs(store.RESULTS)
+            if run.record.parameters["dataset"] == self.setup.dataset
+        ]
         estimate = f", about {np.median(similar) * len(missing) / 60:.0f} minutes" if similar else ""
         return (f"Not recorded with these parameters: {configuration}, seeds {', '.join(map(str, missing))}. Run with train=True, or "
                 f"python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{estimate}.")  # fmt: skip

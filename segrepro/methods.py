@@ -131,9 +131,13 @@ def owner(methods: Sequence[Method], slot: str) -> Method:
 def check_slots(names: Sequence[str], kinds: Sequence[type[Method]]) -> None:
     """Raises InputError if two methods want the same exclusive slot."""
     for slot in EXCLUSIVE:
-        claimants = [n for n, kind in zip(names, kinds, strict=True) if getattr(kind, slot) is not getattr(Method, slot)]
+        claimants = [
+            n for n, kind in zip(names, kinds, strict=True) if getattr(kind, slot) is not getattr(Method, slot)
+        ]
         if len(claimants) > 1:
-            raise InputError(f"methods: {' and '.join(claimants)} cannot be combined, each replaces '{slot}'. Choose one of them.")
+            raise InputError(
+                f"methods: {' and '.join(claimants)} cannot be combined, each replaces '{slot}'. Choose one of them."
+            )
 
 
 class Learner(nn.Module):
@@ -146,7 +150,9 @@ class Learner(nn.Module):
         super().__init__()
         self.network, self.methods = network, nn.ModuleList(methods)
         self.register_buffer("class_weights", owner(methods, "class_weights").class_weights(), persistent=False)
-        self.main, self.predictor = ([m for m in methods].index(owner(methods, slot)) for slot in ("main_loss", "predict"))
+        self.main, self.predictor = (
+            [m for m in methods].index(owner(methods, slot)) for slot in ("main_loss", "predict")
+        )
 
     @property
     def has_own_prediction(self) -> bool:

@@ -184,7 +184,9 @@ def _hrnet(encoder: str, classes: int, output_stride: int | None, pretrained: bo
     """HRNet with its concatenated head on the branches before the classification-specific layers."""
     cfg = _pretrained_cfg(encoder)
     if not encoder.startswith("hrnet"):
-        raise InputError(f"encoder: architecture hrnet needs one of timm's hrnet models, e.g. hrnet_w18_small, not '{encoder}'")
+        raise InputError(
+            f"encoder: architecture hrnet needs one of timm's hrnet models, e.g. hrnet_w18_small, not '{encoder}'"
+        )
     if output_stride is not None:
         raise InputError("output_stride: hrnet keeps stride 4 throughout; leave it None")
     model = _with_weights(encoder, pretrained, lambda weights: timm.create_model(
@@ -203,7 +205,9 @@ ARCHITECTURES = {
 }
 
 
-def build(architecture: str, encoder: str, classes: int, *, output_stride: int | None = None, pretrained: bool = True) -> Network:
+def build(
+    architecture: str, encoder: str, classes: int, *, output_stride: int | None = None, pretrained: bool = True
+) -> Network:
     """A network by name: `architecture` from ARCHITECTURES, `encoder` a timm name (torchvision's for deeplabv3).
 
     output_stride: 8 or 16 where the architecture leaves it open, None for its usual one. pretrained: ImageNet weights.

@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--data-root", help="where the data lie, for data sets in files")
     parser.add_argument("--only", nargs="+", metavar="CONFIGURATION", help="these configurations only")
     parser.add_argument("--seeds", help="these seeds only, e.g. 0,1,2 (default: what the claims need)")
-    parser.add_argument("--runs-dir", default="runs", help="working folder with networks and checkpoints (default: runs)")
+    parser.add_argument(
+        "--runs-dir", default="runs", help="working folder with networks and checkpoints (default: runs)"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on the CPU with one thread each")
     options = parser.parse_args()
@@ -39,8 +41,17 @@ def record(options: argparse.Namespace) -> None:
     """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs."""
     experiment = Experiment({"dataset": options.dataset, "data_root": options.data_root, "seeds": options.seeds,
                              "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
-    needed = {name: count for name, count in ledger.configurations_needed(options.dataset).items() if not options.only or name in options.only}
-    wanted = [(seed, name) for seed in range(max(needed.values(), default=0)) for name, count in needed.items() if seed < count]
+    needed = {
+        name: count
+        for name, count in ledger.configurations_needed(options.dataset).items()
+        if not options.only or name in options.only
+    }
+    wanted = [
+        (seed, name)
+        for seed in range(max(needed.values(), default=0))
+        for name, count in needed.items()
+        if seed < count
+    ]
     if options.seeds:
         wanted = [(seed, name) for seed, name in wanted if seed in experiment.seeds]
     erased = ledger.configurations_needed(options.dataset, array="erasure")

@@ -49,7 +49,9 @@ def own_parameters(names: Sequence[str], values: Mapping[str, Any]) -> dict[str,
     return own
 
 
-def build_learner(network: Network, classes: Classes, statistics: Statistics, own: Mapping[str, pydantic.BaseModel]) -> Learner:
+def build_learner(
+    network: Network, classes: Classes, statistics: Statistics, own: Mapping[str, pydantic.BaseModel]
+) -> Learner:
     """The network with the methods named by `own`, each given its own parameters."""
     return Learner(network, [METHODS[name](network, classes, statistics, values) for name, values in own.items()])
 

@@ -64,7 +64,9 @@ class Run:
         """Confusion counts (C, C) int64, rows the label, columns the prediction, summed over the evaluation set."""
         stored = self.record.evaluations[evaluation]
         if "matrix" not in stored:
-            raise InputError(f"{self.folder}: evaluation '{evaluation}' keeps TP, FP and FN only (more than 300 classes), no matrix")
+            raise InputError(
+                f"{self.folder}: evaluation '{evaluation}' keeps TP, FP and FN only (more than 300 classes), no matrix"
+            )
         return np.asarray(stored["matrix"], dtype=np.int64)
 
     @cached_property
@@ -98,7 +100,9 @@ def key_of(facts: Mapping[str, Any], *, label: str) -> str:
 def save(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Run:
     """Write a finished run; the record comes last, so an interrupted save leaves no finished run."""
     if arrays:
-        write_atomically(folder / ARRAYS, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        write_atomically(
+            folder / ARRAYS, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        )
     text = json.dumps(record.model_dump(mode="json"), indent=None, separators=(",", ":"))
     write_atomically(folder / RECORD, text.replace(',"', ',\n"') + "\n")
     return Run(folder, record)
@@ -111,7 +115,9 @@ def load(folder: Path) -> Run:
         return Run(folder, Record.model_validate_json(path.read_bytes()))
     except (pydantic.ValidationError, OSError) as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"{path} is damaged or of another format ({first}). Delete {folder} and train this run again.") from error
+        raise InputError(
+            f"{path} is damaged or of another format ({first}). Delete {folder} and train this run again."
+        ) from error
 
 
 def find(key: str, runs_dir: Path) -> Run | None:

@@ -77,7 +77,9 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
     model, optimiser = accelerator.prepare(learner, optimiser)
     base_rates = [group["lr"] for group in optimiser.param_groups]
     path = Path(folder) / CHECKPOINT
-    log = _LossLog(every=max(1, parameters.iterations // HISTORY_POINTS), lag=0 if accelerator.device.type == "cpu" else 20)
+    log = _LossLog(
+        every=max(1, parameters.iterations // HISTORY_POINTS), lag=0 if accelerator.device.type == "cpu" else 20
+    )
     start, log.history, log.window, curve = _resume(path, accelerator, learner, optimiser)
     evaluate_at = {parameters.iterations * (i + 1) // parameters.evaluations for i in range(parameters.evaluations - 1)}
     batches = training_batches(split, augmentation=parameters.augmentation, crop_size=parameters.crop_size,
@@ -92,7 +94,13 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
         for iteration, batch in enumerate(bar, start):
             for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
                 group["lr"] = rate * (1 - iteration / parameters.iterations) ** group["power"]
-            terms = _step(model, optimiser, accelerator, batch, _seeded_step(seed, iteration, parameters.iterations, batch, accelerator))
+            terms = _step(
+                model,
+                optimiser,
+                accelerator,
+                batch,
+                _seeded_step(seed, iteration, parameters.iterations, batch, accelerator),
+            )
             log.add(iteration, optimiser.param_groups[-1]["lr"], accelerator.reduce(terms, "mean"), batch.sources)
             if iteration + 1 in evaluate_at and evaluate is not None:
                 curve.append({"iteration": iteration + 1, **evaluate(learner)})
@@ -116,7 +124,9 @@ def _seeded_step(seed: int, iteration: int, iterations: int, batch: Batch, accel
     return Step(iteration, iterations, generator, batch)
 
 
-def _step(model: torch.nn.Module, optimiser: torch.optim.Optimizer, accelerator: Accelerator, batch: Batch, step: Step) -> dict[str, Tensor]:
+def _step(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, accelerator: Accelerator, batch: Batch, step: Step
+) -> dict[str, Tensor]:
     """One optimiser step; returns the detached terms of the loss."""
     batch = step.batch = batch.to(accelerator.device, non_blocking=True)
     with accelerator.autocast():
@@ -155,12 +165,16 @@ class _LossLog:
             if (iteration + 1) % self.every == 0:
                 names = sorted({name for values in self.window for name in values})
                 means = {name: sum(v.get(name, 0.0) for v in self.window) / len(self.window) for name in names}
-                self.history.append({"iteration": iteration + 1, "learning_rate": learning_rate, "loss": sum(means.values()), **means})
+                self.history.append(
+                    {"iteration": iteration + 1, "learning_rate": learning_rate, "loss": sum(means.values()), **means}
+                )
                 self.window.clear()
         self.pending.clear()
 
 
-def _save(path: Path, accelerator: Accelerator, learner: Learner, optimiser, iteration: int, log: _LossLog, curve: list) -> None:
+def _save(
+    path: Path, accelerator: Accelerator, learner: Learner, optimiser, iteration: int, log: _LossLog, curve: list
+) -> None:
     """Write the checkpoint atomically: the previous one stays until the new one is whole."""
     scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
     content = {"learner": learner.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler,
@@ -175,11 +189,15 @@ def _resume(path: Path, accelerator: Accelerator, learner: Learner, optimiser) -
     if not path.exists():
         return 0, [], [], []
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: nothing is unpickled that could run code
+        content = torch.load(
+            path, map_location="cpu", weights_only=True
+        )  # weights_only: nothing is unpickled that could run code
         learner.load_state_dict(content["learner"])
         optimiser.load_state_dict(content["optimiser"])
         if content["scaler"] is not None:
             accelerator.scaler.load_state_dict(content["scaler"])
         return content["iteration"], content["history"], content["window"], content["curve"]
     except Exception as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}). Delete it; this run then starts from its beginning.") from error
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}). Delete it; this run then starts from its beginning."
+        ) from error

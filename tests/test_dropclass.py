@@ -34,7 +34,9 @@ def test_drop_worked_by_hand():
     # With all three kept: (9, 10) / 3.
     torch.testing.assert_close(drop(features, weight, z=None).flatten(), torch.tensor([3.0, 10 / 3]))
     # The paper's constants: 1/C and 1/(h1 w1) = 1, so (6, 10) / 3.
-    torch.testing.assert_close(drop(features, weight, z=0, constant=paper_constant(features, 3)).flatten(), torch.tensor([2.0, 10 / 3]))
+    torch.testing.assert_close(
+        drop(features, weight, z=0, constant=paper_constant(features, 3)).flatten(), torch.tensor([2.0, 10 / 3])
+    )
 
 
 def test_negative_features_survive_where_the_weight_is_negative():

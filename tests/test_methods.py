@@ -29,7 +29,9 @@ def learner(network, *names, **values):
 
 
 def step_for(labels, iteration=5, iterations=10):
-    images = torch.randint(0, 256, (len(labels), 3, 32, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = torch.randint(
+        0, 256, (len(labels), 3, 32, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     batch = Batch(images, labels, torch.arange(len(labels)), ["scene"] * len(labels))
     return batch, Step(iteration, iterations, torch.Generator().manual_seed(2), batch)
 
@@ -71,7 +73,11 @@ def test_dropclass_starts_as_plain_training(network):
     network.eval()
     plain = learner(network, "plain")(batch, step)
     drop = learner(network, "dropclass")(batch, step)
-    assert drop["cross_entropy"] == plain["cross_entropy"] and drop["cross_entropy_drop"] == 0 and "suppression" not in drop
+    assert (
+        drop["cross_entropy"] == plain["cross_entropy"]
+        and drop["cross_entropy_drop"] == 0
+        and "suppression" not in drop
+    )
 
 
 def test_class_weights_combine_with_dropclass(network):

@@ -18,9 +18,7 @@ from segrepro.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
-LOCK = [
-    Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
-]
+LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
 
 
 def pins(requirements):

@@ -114,7 +114,12 @@ def test_the_loss_falls(tmp_path):
 
 
 def test_poly_decay_and_groups(tmp_path):
-    values = TINY | {"runs_dir": str(tmp_path), "learning_rate": 0.02, "encoder_learning_rate": 0.001, "optimiser": "sgd"}
+    values = TINY | {
+        "runs_dir": str(tmp_path),
+        "learning_rate": 0.02,
+        "encoder_learning_rate": 0.001,
+        "optimiser": "sgd",
+    }
     experiment = Experiment(values)
     learner = experiment._new_learner(["plain"], {}, 0)
     optimiser = training.make_optimiser(learner, experiment.training)

@@ -26,7 +26,9 @@ NETWORKS = (("deeplabv3plus", "resnet50"), ("deeplabv3plus", "tf_efficientnet_li
 METHODS = ("dropclass",)
 
 
-def step_seconds(architecture: str, encoder: str, names: Sequence[str], *, rounds: int = 7, device: str = "cpu") -> dict[str, np.ndarray]:
+def step_seconds(
+    architecture: str, encoder: str, names: Sequence[str], *, rounds: int = 7, device: str = "cpu"
+) -> dict[str, np.ndarray]:
     """Seconds of one training step (forward, loss, backward, optimiser) of each method: name -> (rounds,).
 
     The methods take turns in every round, so that a drift of the machine hits all alike. The step is the one in the middle
@@ -35,12 +37,18 @@ def step_seconds(architecture: str, encoder: str, names: Sequence[str], *, round
     device = find_device(device)
     data = load(size=SIZE, train_scenes=BATCH, val_scenes=1)
     statistics = class_statistics(data.train)
-    (batch,) = training_batches(data.train, augmentation="none", crop_size=None, batch_size=BATCH, seed=0, start=0, stop=1)
+    (batch,) = training_batches(
+        data.train, augmentation="none", crop_size=None, batch_size=BATCH, seed=0, start=0, stop=1
+    )
     batch = batch.to(device)
     learners = {}
     for name in names:
         network = models.build(architecture, encoder, len(data.classes), pretrained=False)
-        learner = registry.build_learner(network, data.classes, statistics, registry.own_parameters([name], {})).to(device).train()
+        learner = (
+            registry.build_learner(network, data.classes, statistics, registry.own_parameters([name], {}))
+            .to(device)
+            .train()
+        )
         learners[name] = learner, torch.optim.SGD(learner.parameters(), lr=1e-3, momentum=0.9)
 
     def seconds(name: str, turn: int) -> float:
@@ -79,4 +87,6 @@ if __name__ == "__main__":
     found = measure()
     write_atomically(RESULTS / "costs.json", json.dumps(found, indent=1) + "\n")
     for row in found:
-        print(f"{row['network']}: a {row['method']} step takes {row['ratio']} times a plain one (quartiles {row['quartiles']})")
+        print(
+            f"{row['network']}: a {row['method']} step takes {row['ratio']} times a plain one (quartiles {row['quartiles']})"
+        )

@@ -41,6 +41,8 @@ def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
     model = options(name)
     for option in own:
         if option not in model.model_fields:
-            raise InputError(f"{option}: data set '{name}' has no such parameter. Its own: {', '.join(model.model_fields) or 'none'}.")
+            raise InputError(
+                f"{option}: data set '{name}' has no such parameter. Its own: {', '.join(model.model_fields) or 'none'}."
+            )
     values = dict(validated(model, own))
     return _module(name).load(None if data_root in (None, "") else Path(data_root).expanduser(), **values)

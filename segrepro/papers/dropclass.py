@@ -75,7 +75,9 @@ def drop(features: Tensor, weight: Tensor, z: int | None, constant: float | None
     return torch.relu(features) * positive + torch.relu(-features) * negative
 
 
-def drop_and_convolve(features: Tensor, weight: Tensor, z: int | None, convolution: nn.Conv2d, constant: float | None = None) -> Tensor:
+def drop_and_convolve(
+    features: Tensor, weight: Tensor, z: int | None, convolution: nn.Conv2d, constant: float | None = None
+) -> Tensor:
     """convolution(drop(A)) for A >= 0 and a 1x1 convolution, without a pass over A for the drop.
 
     A'_drop = A * s with one number s_k a channel, and (V s) A = V (s A): the scaling moves into the convolution's weight V.
@@ -94,8 +96,12 @@ class DropClass(Method):
     """The training scheme of Algorithm 1 around any network whose classifier is a 1x1 convolution."""
 
     class Parameters(Method.Parameters):
-        alpha: float = pydantic.Field(10.0, ge=0, description="weight of the suppression loss, Eq. (9); 0 is Table 6's ablation")
-        paper_scale: bool = pydantic.Field(False, description="keep the constants of Eqs. (1) and (4), departures 1 and 2")
+        alpha: float = pydantic.Field(
+            10.0, ge=0, description="weight of the suppression loss, Eq. (9); 0 is Table 6's ablation"
+        )
+        paper_scale: bool = pydantic.Field(
+            False, description="keep the constants of Eqs. (1) and (4), departures 1 and 2"
+        )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
