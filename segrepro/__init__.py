@@ -4,8 +4,12 @@ One paper is one module of `segrepro.papers`, one notebook and one name. Everyth
 """
 
 import importlib.util
+import warnings
 
 import torch
+
+# tqdm says so in every kernel without ipywidgets; its plain bars are what we want there.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def _declare_torchvision_operators() -> None:

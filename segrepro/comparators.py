@@ -9,8 +9,9 @@ from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
 from segrepro.methods import Method, Step
 
-# The mild class weights of HRNet's Cityscapes loader, road ... bicycle: what DropClass's authors train with where the paper
-# says "median-frequency balancing" (true median-frequency weights differ by a factor of hundreds between classes).
+# The mild class weights of HRNet's Cityscapes loader, road ... bicycle: what DropClass's authors train with where the
+# paper says "median-frequency balancing" (true median-frequency weights differ by a factor of hundreds between
+# classes).
 HRNET_WEIGHTS = (0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
                  0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507)  # fmt: skip
 
@@ -20,7 +21,9 @@ class Plain(Method):
 
 
 class MedianFrequency(Method):
-    """Class weights median(freq) / freq_c on the cross-entropy (DropClass Section 3.2); classes without a pixel get 0."""
+    """Class weights median(freq) / freq_c on the cross-entropy (DropClass Section 3.2); classes without a
+    pixel get 0.
+    """
 
     def class_weights(self) -> Tensor:
         counts = np.asarray(self.statistics.pixel_counts, dtype=np.float64)
@@ -29,12 +32,17 @@ class MedianFrequency(Method):
 
 
 class HRNetWeights(Method):
-    """HRNet's mild list of class weights for Cityscapes' 19 classes. Raises InputError for any other number of classes."""
+    """HRNet's mild list of class weights for Cityscapes' 19 classes.
+
+    Raises InputError for any other number of classes.
+    """
 
     def class_weights(self) -> Tensor:
         if len(self.classes) != len(HRNET_WEIGHTS):
-            raise InputError(f"methods: hrnet_weights is a list for Cityscapes' 19 classes; this data set has {len(self.classes)}. "
-                             "Use median_frequency.")  # fmt: skip
+            raise InputError(
+                "methods: hrnet_weights is a list for Cityscapes' 19 classes; "
+                f"this data set has {len(self.classes)}. Use median_frequency."
+            )
         return torch.tensor(HRNET_WEIGHTS)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.distributed
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -20,6 +19,7 @@ from segrepro.datasets.batches import evaluation_batches
 from segrepro.errors import InputError
 from segrepro.methods import Learner
 from segrepro.models import upsample
+from segrepro.processes import is_distributed, rank_and_world, sum_over_processes
 from segrepro.progress import SHOW_PROGRESS
 
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
@@ -31,8 +31,8 @@ def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: t
               plain_head: bool = False) -> Predict:  # fmt: skip
     """How images become class scores.
 
-    single_scale: whole images. multi_scale: mean probability over MULTI_SCALE, each with its mirror image. sliding_window:
-    mean probability over windows of crop_size that overlap by a third or more.
+    single_scale: whole images. multi_scale: mean probability over MULTI_SCALE, each with its mirror image.
+    sliding_window: mean probability over windows of crop_size that overlap by a third or more.
     Raises InputError for another name, or sliding_window without a crop size.
     """
     if inference not in INFERENCE:
@@ -74,7 +74,7 @@ def _window_starts(whole: int, window: int) -> list[int]:
     """Even starts of the fewest windows that cover `whole` with at least a third of overlap."""
     if window >= whole:
         return [0]
-    count = math.ceil((whole - window) / (window * 2 / 3)) + 1
+    count = math.ceil((whole - window) / max(1, window * 2 // 3)) + 1
     return [round(i * (whole - window) / (count - 1)) for i in range(count)]
 
 
@@ -86,40 +86,43 @@ def count(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
     return torch.bincount(cells, minlength=len(labels) * classes**2).view(-1, classes, classes)
 
 
-def confusion_counts(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8, description: str = "evaluating",
-                     **how) -> np.ndarray:  # fmt: skip
-    """Counts (C, C) of a split; `how` goes to `predictor`. With several processes each counts its share and all get the sum."""
+def confusion_counts(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8, description: str = "evaluating", **how
+) -> np.ndarray:
+    """Counts (C, C) of a split; `how` goes to `predictor`.
+
+    With several processes each counts its share and all get the sum.
+    """
     predict, classes = predictor(learner, **how), len(split.classes)
     total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
     with torch.inference_mode(), _testing(learner):
         for batch in _batches(split, learner, batch_size, description):
             batch = batch.to(device)
             total += count(batch.labels, predict(batch.images).argmax(1), classes).sum(0)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(total)
-    return total.cpu().numpy()
+    return sum_over_processes(total).cpu().numpy()
 
 
 def erasure_counts(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8) -> np.ndarray:
-    """TP, FP, FN of every class with each class erased from the images in turn: (C erased, 3, C) int64 (DropClass, Table 4).
+    """TP, FP, FN of every class with each class erased from the images in turn: (C erased, 3, C) int64 (DropClass,
+    Table 4).
 
     Erased pixels get the mean colour of the network's training images and do not count. An image without the class is
     not predicted again, so the cost is the number of (image, class) pairs that occur.
     """
     predict, classes = predictor(learner), len(split.classes)
     fill = learner.network.mean.flatten().round().to(torch.uint8)
-    total = np.zeros((classes, 3, classes), dtype=np.int64)
+    total = torch.zeros(classes, 3, classes, dtype=torch.int64, device=device)
     with torch.inference_mode(), _testing(learner):
         for batch in _batches(split, learner, batch_size, "erasing classes"):
             batch = batch.to(device)
             ordinary = _outcomes(count(batch.labels, predict(batch.images).argmax(1), classes))
             for erased in range(classes):
                 has = (batch.labels == erased).flatten(1).any(1)
-                total[erased] += ordinary[~has].sum(0).cpu().numpy()
+                total[erased] += ordinary[~has].sum(0)
                 if has.any():
                     images, labels = erase(batch.images[has], batch.labels[has], erased, fill)
-                    total[erased] += _outcomes(count(labels, predict(images).argmax(1), classes)).sum(0).cpu().numpy()
-    return total
+                    total[erased] += _outcomes(count(labels, predict(images).argmax(1), classes)).sum(0)
+    return sum_over_processes(total).cpu().numpy()
 
 
 def _outcomes(counts: Tensor) -> Tensor:
@@ -131,7 +134,8 @@ def _outcomes(counts: Tensor) -> Tensor:
 def example_predictions(
     learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """Predictions of a few samples as PNG files in memory, for pictures in reports: "examples/<index>" -> bytes (n,) uint8.
+    """Predictions of a few samples as PNG files in memory, for pictures in reports: "examples/<index>" -> bytes (n,)
+    uint8.
 
     The images themselves stay in the data set, so records hold nothing of it.
     """
@@ -170,8 +174,7 @@ class _testing:
 
 def _batches(split: Split, learner: Learner, batch_size: int, description: str) -> Iterator:
     """This process's share of the split, with a progress bar on the first process."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
+    rank, world = rank_and_world() if is_distributed() else (0, 1)
     batches = evaluation_batches(
         split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world
     )

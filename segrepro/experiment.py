@@ -30,6 +30,7 @@ from segrepro.errors import BusyError, InputError
 from segrepro.files import ROOT
 from segrepro.methods import Learner, owner
 from segrepro.parameters import Setup, Training, check_names, find_device, literals, validated
+from segrepro.processes import is_main, wait_for_all
 
 WEIGHT_LIMIT = 100_000  # bytes; a larger classifier is not kept in a record
 MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the confusion matrix
@@ -39,22 +40,33 @@ EXAMPLES = 12  # predictions of validation samples kept for pictures
 class Experiment:
     """Everything that notebook parameters decide: the data, how to train, where runs lie.
 
-    values: a notebook's `globals()`, or any mapping of parameters. Raises InputError for unknown names and wrong values,
-    listing the valid ones.
+    values: a notebook's `globals()`, or any mapping of parameters. Raises InputError for unknown names and wrong
+    values, listing the valid ones.
     """
 
     def __init__(self, values: Mapping[str, Any]):
-        values = {name: value for name, value in literals(values).items()}
+        parameters = literals(values)
         own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
         options = {name for dataset in datasets.NAMES for name in datasets.options(dataset).model_fields}
-        check_names(values, {*Setup.model_fields, *Training.model_fields, *own, *options})
-        given = {name: value for name, value in values.items() if value is not None}
+        valid = {*Setup.model_fields, *Training.model_fields, *own, *options}
+        # A notebook: when its cells are run again there are other variables beside the parameters.
+        if "__name__" in values:
+            first = values.setdefault("_segrepro_parameters", set(parameters))
+            parameters = {name: value for name, value in parameters.items() if name in first | valid}
+        check_names(parameters, valid)
+        given = {name: value for name, value in parameters.items() if value is not None}
         self.setup: Setup = validated(Setup, {k: v for k, v in given.items() if k in Setup.model_fields})
         self.own = {k: v for k, v in given.items() if k in own}
         self._options = {k: v for k, v in given.items() if k in options}
         self._training = {k: v for k, v in given.items() if k in Training.model_fields}
         self.device = find_device(self.setup.device)
-        self.training  # noqa: B018  a wrong value is an error now, not when the first run starts
+        for name in self.setup.methods or ():  # what is wrong is an error now, not when the first run starts
+            ledger.configuration(name)
+        for name in registry.METHODS:
+            registry.own_parameters([name], self.own)
+        with torch.device("meta"):  # neither memory nor weights: only whether there is such a network
+            models.build(self.training.architecture, self.training.encoder, 1,
+                         output_stride=self.training.output_stride, pretrained=False)  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Experiment({self.setup.dataset}, {self.training.architecture}/{self.training.encoder})"
@@ -79,14 +91,14 @@ class Experiment:
         """Class statistics of the training split, cached beside the runs."""
         return class_statistics(self._splits[0], self.setup.runs_dir / "statistics")
 
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds to train: the notebook's, else those that the claims on this data set need."""
-        return self.setup.seeds or ledger.seeds_needed(self.setup.dataset)
+    def seeds(self, configuration: str) -> list[int]:
+        """The seeds to train: the notebook's, else those that the claims on this data set need of a configuration."""
+        needed = ledger.configurations_needed(self.setup.dataset)
+        return self.setup.seeds or list(range(needed.get(configuration, max(needed.values(), default=1))))
 
     def facts(self, configuration: str, seed: int, *, for_key: bool = False) -> dict[str, Any]:
-        """What decides a run's result. For the key, parameters at the code's own defaults are left out, so that a parameter
-        added later leaves the keys of finished runs as they are.
+        """What decides a run's result. For the key, parameters at the code's own defaults are left out, so that a
+        parameter added later leaves the keys of finished runs as they are.
         """
         names, own = self._methods(configuration)
         parameters = {"dataset": self.setup.dataset, "methods": names}
@@ -107,19 +119,19 @@ class Experiment:
     def runs(self, configuration: str, *, train: bool | None = None) -> list[store.Run]:
         """The runs of a named configuration (see the ledger, `data/papers/claims.yaml`), one a seed, in order of seed.
 
-        A missing run is trained if `train` says so (default: the notebook's `train`, for the configurations in `methods`);
-        otherwise the command that would train it is printed.
+        A missing run is trained if `train` says so (default: the notebook's `train`, for the configurations in
+        `methods`); otherwise the command that would train it is printed.
         """
         wanted = self.setup.methods is None or configuration in self.setup.methods
         train = (self.setup.train and wanted) if train is None else train
         found, missing = [], []
-        for seed in self.seeds:
+        for seed in self.seeds(configuration):
             run = store.find(self.key(configuration, seed), self.setup.runs_dir)
             if run is None and train:
                 run = self.train(configuration, seed)
             (missing if run is None else found).append(seed if run is None else run)
         if missing:
-            print(self._how_to_record(configuration, missing, found))
+            print(self._how_to_record(configuration, missing))
         return found
 
     def train(self, configuration: str, seed: int) -> store.Run:
@@ -130,9 +142,11 @@ class Experiment:
         facts, key = self.facts(configuration, seed), self.key(configuration, seed)
         folder = Path(self.setup.runs_dir) / key
         folder.mkdir(parents=True, exist_ok=True)
+        if not is_main():  # of several processes that train one run, the first holds the lock and writes
+            return self._train(facts, key, folder)
         try:
             with filelock.FileLock(folder / "lock", timeout=0):
-                return self._train(configuration, facts, key, folder)
+                return self._train(facts, key, folder)
         except filelock.Timeout:
             raise BusyError(f"{folder} is being trained by another process. Wait for it, or stop it.") from None
 
@@ -152,15 +166,18 @@ class Experiment:
         return learner.to(self.device)
 
     def measure_erasure(self, found: list[store.Run]) -> None:
-        """Add to each run what its network does when one class is erased (DropClass Table 4), where it is not measured yet."""
+        """Add to each run what its network does when one class is erased (DropClass Table 4), where it is not measured
+        yet.
+        """
         for run in found:
             if "erasure" not in run.arrays and run.network_path.exists():
-                run.add_arrays(
-                    erasure=evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
-                )
+                counts = evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
+                if is_main():
+                    run.add_arrays(erasure=counts)
 
-    def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """Columns of a picture: "image" (n, H, W, 3) uint8, "ground truth" (n, H, W), and each named run's predictions (n, H, W).
+    def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, list]:
+        """Columns of a picture, one array an example: "image" (H, W, 3) uint8, "ground truth" (H, W), and each named
+        run's predictions (H, W). Examples may differ in size.
 
         indices: of validation samples that the records keep; the first four by default.
         """
@@ -169,29 +186,37 @@ class Experiment:
         indices = shared[:4] if indices is None else indices
         samples = [self._splits[1][i] for i in indices]
         columns = {
-            "image": np.stack([image for image, _ in samples]),
-            "ground truth": np.stack([labels for _, labels in samples]),
+            "image": [image for image, _ in samples],
+            "ground truth": [labels for _, labels in samples],
         }
-        return columns | {name: np.stack([predictions[i] for i in indices]) for name, predictions in kept.items()}
+        return columns | {name: [predictions[i] for i in indices] for name, predictions in kept.items()}
 
     def _methods(self, configuration: str) -> tuple[list[str], dict]:
-        """Names and own parameters of a configuration; the notebook's values fill what the configuration leaves open."""
+        """Names and own parameters of a configuration; the notebook's values fill what the configuration
+        leaves open.
+        """
         chosen = ledger.configuration(configuration)
         return chosen.methods, registry.own_parameters(chosen.methods, {**self.own, **chosen.parameters})
 
     def _new_learner(self, names: list[str], own: Mapping[str, Any], seed: int) -> Learner:
         torch.manual_seed(seed)
-        network = models.build(self.training.architecture, self.training.encoder, len(self.dataset.classes),
-                               output_stride=self.training.output_stride, pretrained=self.training.pretrained)  # fmt: skip
+        network = models.build(
+            self.training.architecture,
+            self.training.encoder,
+            len(self.dataset.classes),
+            output_stride=self.training.output_stride,
+            pretrained=self.training.pretrained,
+        )
         return registry.build_learner(
             network, self.dataset.classes, self.statistics, registry.own_parameters(names, own)
         )
 
-    def _train(self, configuration: str, facts: dict, key: str, folder: Path) -> store.Run:
-        finished = store.find(key, self.setup.runs_dir)  # another process may have finished it while we waited
+    def _train(self, facts: dict, key: str, folder: Path) -> store.Run:
+        finished = store.find(key, self.setup.runs_dir)
         if finished is not None:
             return finished
         seed, names = facts["seed"], facts["parameters"]["methods"]
+        source_hash, commit = _source_hash(names), _commit()  # of the code that runs, should it change meanwhile
         train, val = self._splits
         learner = self._new_learner(names, facts["parameters"], seed)
         repeats = owner(list(learner.methods), "repeats").repeats(self.statistics.presence)
@@ -202,11 +227,9 @@ class Experiment:
             return evaluation.confusion_counts(learner, val, device=accelerator.device, **how, **heads)
 
         began = time.monotonic()
-        workers = (
-            self.setup.workers
-            if self.setup.workers is not None
-            else (0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1))
-        )
+        workers = self.setup.workers
+        if workers is None:  # a CPU that trains has no time to spare; a GPU must not wait for data
+            workers = 0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1)
         history, curve = training.train(
             learner, train, self.training, seed=seed, folder=folder, accelerator=accelerator, repeats=repeats,
             workers=workers, evaluate=lambda learner: _tallies(evaluate(learner)), description=key)  # fmt: skip
@@ -219,19 +242,35 @@ class Experiment:
         if weight.nbytes <= WEIGHT_LIMIT:
             arrays["classifier_weight"] = weight
         record = store.Record(
-            key=key, **facts, source_hash=_source_hash(names), commit=_commit(), versions=_versions(),
-            hardware={"device": str(accelerator.device), "name": _device_name(accelerator.device), "threads": torch.get_num_threads()},
-            seconds=round(time.monotonic() - began, 1), class_names=list(self.dataset.classes.names),
-            class_colours=list(self.dataset.classes.colours), background_classes=list(self.dataset.classes.background),
-            rare_classes=list(self.dataset.classes.rare), pixel_counts=self.statistics.pixel_counts.tolist(),
-            image_counts=self.statistics.image_counts.tolist(), history=history, curve=curve,
-            evaluations={name: _stored(counts) for name, counts in evaluations.items()})  # fmt: skip
-        safetensors.torch.save_model(learner, folder / store.NETWORK)
-        run = store.save(folder, record, arrays)
-        (folder / training.CHECKPOINT).unlink(missing_ok=True)
-        return run
+            key=key,
+            **facts,
+            source_hash=source_hash,
+            commit=commit,
+            versions=_versions(),
+            hardware={
+                "device": str(accelerator.device),
+                "name": _device_name(accelerator.device),
+                "threads": torch.get_num_threads(),
+            },
+            seconds=round(time.monotonic() - began, 1),
+            class_names=list(self.dataset.classes.names),
+            class_colours=list(self.dataset.classes.colours),
+            background_classes=list(self.dataset.classes.background),
+            rare_classes=list(self.dataset.classes.rare),
+            pixel_counts=self.statistics.pixel_counts.tolist(),
+            image_counts=self.statistics.image_counts.tolist(),
+            history=history,
+            curve=curve,
+            evaluations={name: _stored(counts) for name, counts in evaluations.items()},
+        )
+        if is_main():
+            safetensors.torch.save_model(learner, folder / store.NETWORK)
+            store.save(folder, record, arrays)
+            (folder / training.CHECKPOINT).unlink(missing_ok=True)
+        wait_for_all()
+        return store.load(folder)
 
-    def _how_to_record(self, configuration: str, missing: list[int], found: list[store.Run]) -> str:
+    def _how_to_record(self, configuration: str, missing: list[int]) -> str:
         """One line: what is not recorded, the command that records it, and about how long that takes."""
         root = f" --data-root {self.setup.data_root}" if self.setup.data_root else ""
         similar = [
@@ -240,8 +279,17 @@ class Experiment:
             if run.record.parameters["dataset"] == self.setup.dataset
         ]
         estimate = f", about {np.median(similar) * len(missing) / 60:.0f} minutes" if similar else ""
-        return (f"Not recorded with these parameters: {configuration}, seeds {', '.join(map(str, missing))}. Run with train=True, or "
-                f"python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{estimate}.")  # fmt: skip
+        text = (
+            f"Not recorded with these parameters: {configuration}, seeds {', '.join(map(str, missing))}. "
+            "Run with train=True"
+        )
+        usual = self.training == validated(Training, datasets.defaults(self.setup.dataset))
+        if usual and not (self.own or self._options):  # else the command would record something else
+            seeds = f" --seeds {','.join(map(str, missing))}" if self.setup.seeds else ""
+            text += (
+                f", or python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{seeds}"
+            )
+        return f"{text}{estimate}."
 
 
 def _stored(counts: np.ndarray) -> dict[str, list]:

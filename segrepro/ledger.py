@@ -189,8 +189,3 @@ def configurations_needed(dataset: str, array: str | None = None) -> dict[str, i
             if array is None or array in EFFECTS[comparison.effect].arrays:
                 needed |= {name: max(recording.seeds, needed.get(name, 0)) for name in comparison.of}
     return needed
-
-
-def seeds_needed(dataset: str) -> list[int]:
-    """The seeds that the claims on a data set need; one if the ledger records nothing on it."""
-    return list(range(max(configurations_needed(dataset).values(), default=1)))

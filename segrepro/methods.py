@@ -1,7 +1,8 @@
 """What a paper may change in plain training, and how several changes are combined.
 
 A method states only its difference. It is an `nn.Module`, so what it adds (layers, buffers) is trained, moved and
-checkpointed with the network. Slots that can have one owner only (EXCLUSIVE) make two methods that both want one an error.
+checkpointed with the network. Slots that can have one owner only (EXCLUSIVE) make two methods that both want one an
+error.
 
 Shapes: B images of H x W, labels (B, H, W) with IGNORE = -1, C classes, features A (B, K, h, w), logits (B, C, h, w).
 """
@@ -22,6 +23,7 @@ from segrepro.datasets.batches import Batch
 from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
 from segrepro.models import Network, upsample
+from segrepro.processes import is_distributed, sum_over_processes
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
@@ -29,11 +31,8 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
 
     Each process gets its share times the number of processes, because distributed training averages gradients.
     """
-    count = count.detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(count)
-        total = total * torch.distributed.get_world_size()
-    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
+    world = torch.distributed.get_world_size() if is_distributed() else 1
+    return world * total / sum_over_processes(count).clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -44,8 +43,8 @@ def full_precision(x: Tensor) -> Tensor:
 def pixel_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over labelled pixels, logits up-sampled to the labels' size.
 
-    logits (B, C, h, w), labels (B, H, W), weight (C,) or None -> scalar; divided by the weights of the pixels that count,
-    over all processes. A batch without a labelled pixel gives 0, with a zero gradient.
+    logits (B, C, h, w), labels (B, H, W), weight (C,) or None -> scalar; divided by the weights of the pixels that
+    count, over all processes. A batch without a labelled pixel gives 0, with a zero gradient.
     """
     logits = upsample(full_precision(logits), labels.shape[-2:])
     weight = None if weight is None else weight.to(logits.dtype)
@@ -59,8 +58,8 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = 
 class Step:
     """One training iteration as a method sees it.
 
-    iteration counts from 0; generator is on the CPU and draws the same on every process (for choices that concern the whole
-    batch); cross_entropy(logits, labels) -> scalar includes the class weights in force.
+    iteration counts from 0; generator is on the CPU and draws the same on every process (for choices that concern the
+    whole batch); cross_entropy(logits, labels) -> scalar includes the class weights in force.
     """
 
     iteration: int
@@ -94,7 +93,9 @@ class Method(nn.Module):
         self.classes, self.statistics, self.own = classes, statistics, own
 
     def repeats(self, presence: np.ndarray) -> np.ndarray | None:
-        """How often each training image occurs in an epoch (N,), from which classes it contains: presence (N, C) bool."""
+        """How often each training image occurs in an epoch (N,), from which classes it contains: presence (N, C)
+        bool.
+        """
 
     def class_weights(self) -> Tensor | None:
         """Weights (C,) of the classes in every pixel-wise cross-entropy."""
@@ -150,9 +151,7 @@ class Learner(nn.Module):
         super().__init__()
         self.network, self.methods = network, nn.ModuleList(methods)
         self.register_buffer("class_weights", owner(methods, "class_weights").class_weights(), persistent=False)
-        self.main, self.predictor = (
-            [m for m in methods].index(owner(methods, slot)) for slot in ("main_loss", "predict")
-        )
+        self.main, self.predictor = (list(methods).index(owner(methods, slot)) for slot in ("main_loss", "predict"))
 
     @property
     def has_own_prediction(self) -> bool:

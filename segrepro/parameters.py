@@ -5,6 +5,7 @@ their own. `None` means the data set's default. Lists may be strings: "0,1" or "
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from segrepro.errors import InputError
+from segrepro.files import ROOT
 
 
 def _listed(value: Any) -> Any:
@@ -27,12 +29,18 @@ def _listed(value: Any) -> Any:
 
 def _sized(value: Any) -> Any:
     """ "192x256" -> (192, 256)."""
-    return re.split(r"[x,]", value) if isinstance(value, str) else value
+    if not isinstance(value, str | int):
+        return value
+    sides = re.split(r"[x,]", str(value))
+    if len(sides) != 2:
+        raise ValueError("give height x width, e.g. 192x256")
+    return sides
 
 
 Size = Annotated[tuple[pydantic.PositiveInt, pydantic.PositiveInt], BeforeValidator(_sized)]
 Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
-Seeds = Annotated[list[pydantic.NonNegativeInt], BeforeValidator(_listed), Field(min_length=1)]
+Seeds = Annotated[list[pydantic.NonNegativeInt], BeforeValidator(_listed), AfterValidator(lambda s: sorted(set(s))),
+                  Field(min_length=1)]  # fmt: skip
 
 
 class Flat(pydantic.BaseModel):
@@ -71,7 +79,7 @@ class Setup(Flat):
     seeds: Seeds | None = None
     device: str = "auto"
     workers: pydantic.NonNegativeInt | None = None
-    runs_dir: Path = Path("runs")
+    runs_dir: Annotated[Path, AfterValidator(lambda path: ROOT / path), Field(validate_default=True)] = Path("runs")
     train: bool = False
 
 
@@ -107,8 +115,8 @@ def find_device(name: str) -> torch.device:
     """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> a device that is there. Raises InputError listing those that are."""
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     there += ["mps"] if torch.backends.mps.is_available() else []
-    if name == "auto":
-        return torch.device(there[1] if len(there) > 1 else "cpu")
+    if name == "auto":  # with several processes, each takes the GPU of its number on this machine
+        return torch.device(there[1 + int(os.environ.get("LOCAL_RANK", 0))] if len(there) > 1 else "cpu")
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
         raise InputError(f"device: '{name}' is not there; this machine has {', '.join(there)}")

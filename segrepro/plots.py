@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from segrepro import ledger, metrics
 from segrepro.analysis import confusion
-from segrepro.datasets.base import IGNORE, Classes
+from segrepro.datasets.base import IGNORE, Classes, Split
 from segrepro.runs import Run
 from segrepro.verdict import Evidence
 
@@ -31,6 +31,12 @@ COLOURS = {
     "oversample": "#CC79A7",
     "plain_weighted": "#000000",
     "dropclass_weighted": "#009E73",
+}
+VERDICT_COLOURS = {
+    "reproduced": "#009E73",
+    "not reproduced": "#D55E00",
+    "inconclusive": "#0072B2",
+    "not judged": "#999999",
 }
 OTHER_COLOUR = "#D55E00"  # a configuration without a colour of its own; also what is to be noticed
 
@@ -206,28 +212,68 @@ def loss_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
     return figure
 
 
-def segmentation_examples(columns: Mapping[str, np.ndarray], classes: Classes) -> Figure:
+def dataset_examples(split: Split, indices: Sequence[int]) -> Figure:
+    """Images of a split with their labels below, three side by side; the legend has the classes shown."""
+    samples = [split[i] for i in indices]
+    colours = np.array([*split.classes.colours, (255, 255, 255)], dtype=np.uint8)  # the last for IGNORE = -1
+    rows = -(-len(samples) // 3)
+    height = WIDTH / 3 * samples[0][1].shape[0] / samples[0][1].shape[1]
+    figure, axes = plt.subplots(2 * rows, 3, figsize=(WIDTH, 2 * rows * height + 1), squeeze=False)
+    for panel in axes.flat:
+        panel.set_axis_off()
+    for place, (image, labels) in enumerate(samples):
+        row, column = divmod(place, 3)
+        axes[2 * row, column].imshow(image, interpolation="nearest")
+        axes[2 * row + 1, column].imshow(colours[labels], interpolation="nearest")
+    _class_legend(figure, split.classes, [labels for _, labels in samples])
+    return figure
+
+
+def verdict_counts(board: pd.DataFrame) -> Figure:
+    """How many claims got which verdict on which data set; board: from `claims.verdicts`."""
+    verdicts = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
+    table = pd.crosstab(board["data"], verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
+    left = np.zeros(len(table))
+    for verdict, counts in table.items():
+        bars = axes.barh(table.index, counts, left=left, color=VERDICT_COLOURS[verdict], label=verdict)
+        axes.bar_label(bars, [str(n) if n else "" for n in counts], label_type="center", color="white", weight="bold")
+        left += counts
+    axes.set(xlabel="claims", ylabel="data")
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=len(VERDICT_COLOURS), frameon=False)
+    return figure
+
+
+def segmentation_examples(columns: Mapping[str, Sequence[np.ndarray]], classes: Classes) -> Figure:
     """Image, ground truth and each configuration's prediction, a row an example (DropClass Figure 2).
 
-    columns: from `Experiment.examples`: "image" (n, H, W, 3) uint8, then label maps (n, H, W) under "ground truth" and
-    the names of configurations. Unlabelled pixels are white. The legend has the classes shown.
+    columns: from `Experiment.examples`: "image", n arrays (H, W, 3) uint8, then n label maps (H, W) under "ground
+    truth" and the names of configurations. Unlabelled pixels are white. The legend has the classes shown.
     """
     images, maps = columns["image"], {name: labels for name, labels in columns.items() if name != "image"}
     colours = np.array([*classes.colours, (255, 255, 255)], dtype=np.uint8)  # the last for IGNORE = -1
-    height = WIDTH / len(columns) * images.shape[1] / images.shape[2]
+    height = WIDTH / len(columns) * images[0].shape[0] / images[0].shape[1]
     size = (WIDTH, len(images) * height + 1.2)
     figure, axes = plt.subplots(len(images), len(columns), figsize=size, squeeze=False)
-    pictures = [images, *(colours[labels] for labels in maps.values())]
+    pictures = [images, *([colours[labels] for labels in column] for column in maps.values())]
     for panels, name, column in zip(axes.T, columns, pictures, strict=True):
         panels[0].set_title(label_of(name))
         for panel, picture in zip(panels, column, strict=True):
             panel.imshow(picture, interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.grid(visible=False)
-    shown = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
-    handles = [Patch(facecolor=colours[c] / 255, label=classes.names[c]) for c in shown if c != IGNORE]
-    figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize="small", frameon=False)
+    _class_legend(figure, classes, [labels for column in maps.values() for labels in column])
     return figure
+
+
+def _class_legend(figure: Figure, classes: Classes, maps: Sequence[np.ndarray]) -> None:
+    """The colours of the classes that occur in the label maps, below the figure."""
+    shown = np.unique(np.concatenate([labels.ravel() for labels in maps]))
+    handles = [
+        Patch(facecolor=np.array(classes.colours[c]) / 255, label=classes.names[c]) for c in shown if c != IGNORE
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize="small", frameon=False)
 
 
 def _heatmap(axes: Axes, matrix: np.ndarray, names: Sequence[str], **scale) -> None:

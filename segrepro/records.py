@@ -1,7 +1,7 @@
 """Train what the ledger wants recorded, in the background, over days if need be:  python -m segrepro.records --help
 
-Every (configuration, seed) that the claims on a data set need is trained in `runs_dir` and copied, without its network, to
-`data/results`. Finished runs are skipped and interrupted ones go on, so repeating the command is harmless.
+Every (configuration, seed) that the claims on a data set need is trained in `runs_dir` and copied, without its network,
+to `data/results`. Finished runs are skipped and interrupted ones go on, so repeating the command is harmless.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 from segrepro import ledger, runs
 from segrepro.errors import BusyError, InputError
 from segrepro.experiment import Experiment
+from segrepro.processes import is_main
 
 
 def main() -> None:
@@ -41,19 +42,8 @@ def record(options: argparse.Namespace) -> None:
     """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs."""
     experiment = Experiment({"dataset": options.dataset, "data_root": options.data_root, "seeds": options.seeds,
                              "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
-    needed = {
-        name: count
-        for name, count in ledger.configurations_needed(options.dataset).items()
-        if not options.only or name in options.only
-    }
-    wanted = [
-        (seed, name)
-        for seed in range(max(needed.values(), default=0))
-        for name, count in needed.items()
-        if seed < count
-    ]
-    if options.seeds:
-        wanted = [(seed, name) for seed, name in wanted if seed in experiment.seeds]
+    names = options.only or ledger.configurations_needed(options.dataset)
+    wanted = sorted(((seed, name) for name in names for seed in experiment.seeds(name)), key=lambda job: job[0])
     erased = ledger.configurations_needed(options.dataset, array="erasure")
     for number, (seed, name) in enumerate(wanted, 1):
         published = runs.find(experiment.key(name, seed), runs.RESULTS)
@@ -66,7 +56,8 @@ def record(options: argparse.Namespace) -> None:
             continue  # the other process publishes it
         if name in erased:
             experiment.measure_erasure([run])
-        runs.publish(run)
+        if is_main():
+            runs.publish(run)
 
 
 def _run_side_by_side(options: argparse.Namespace) -> None:

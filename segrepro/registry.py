@@ -35,7 +35,8 @@ def kinds(names: Sequence[str]) -> list[type[Method]]:
 
 
 def own_parameters(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, pydantic.BaseModel]:
-    """Each method's own parameters, validated: what `values` gives (None: the default) for the fields a method declares.
+    """Each method's own parameters, validated: what `values` gives (None: the default) for the fields a method
+    declares.
 
     Raises InputError naming the parameter and what is valid.
     """
@@ -45,7 +46,9 @@ def own_parameters(names: Sequence[str], values: Mapping[str, Any]) -> dict[str,
         try:
             own[name] = kind.Parameters(**given)
         except pydantic.ValidationError as error:
-            raise InputError("; ".join(f"{e['loc'][0]}: {e['msg']} (given {e['input']!r}, method {name})" for e in error.errors())) from None  # fmt: skip
+            raise InputError(
+                "; ".join(f"{e['loc'][0]}: {e['msg']} (given {e['input']!r}, method {name})" for e in error.errors())
+            ) from None
     return own
 
 

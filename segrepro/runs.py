@@ -1,8 +1,8 @@
 """Records of finished runs: one format for the working folder `runs_dir` and for the committed `data/results`.
 
-A run is a folder named by its key. `record.json` holds everything a person or a table wants; `arrays.safetensors` small arrays
-that analyses need (classifier weights, erasure counts, example predictions). The network lies beside them in `runs_dir` only.
-A run is finished when its `record.json` exists: it is moved into place last.
+A run is a folder named by its key. `record.json` holds everything a person or a table wants; `arrays.safetensors` small
+arrays that analyses need (classifier weights, erasure counts, example predictions). The network lies beside them in
+`runs_dir` only. A run is finished when its `record.json` exists: it is moved into place last.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The one training loop. It knows no paper: a `Learner` says what a step minimises.
 
-Interrupted at any moment, a training goes on from its last checkpoint and ends with the same bits as an undisturbed one (on
-CPU): every random draw is seeded by (seed, iteration), so there is no generator state to carry over.
+Interrupted at any moment, a training goes on from its last checkpoint and ends with the same bits as an undisturbed one
+(on CPU): every random draw is seeded by (seed, iteration), so there is no generator state to carry over.
 """
 
 import io
@@ -22,6 +22,7 @@ from segrepro.errors import InputError
 from segrepro.files import write_atomically
 from segrepro.methods import Learner, Step
 from segrepro.parameters import Training
+from segrepro.processes import is_distributed
 from segrepro.progress import SHOW_PROGRESS
 
 VERSION = 1  # raised by hand when the same parameters give other results than before
@@ -36,11 +37,9 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
 
     Raises InputError for half precision where the device lacks it.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        pass  # started by `accelerate launch` or `torchrun`: the state belongs to the launcher
-    else:
+    if not is_distributed():  # joined processes keep their state; alone, each run may choose device and precision anew
         AcceleratorState._reset_state(reset_partial_state=True)
-    if device.type == "cuda" and not torch.distributed.is_initialized():
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision: fp16 needs a GPU; use bf16 or float32 on the CPU")
@@ -110,8 +109,11 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
                 saved_at = time.monotonic()
         log.flush()
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {'The last checkpoint is kept in ' + str(folder) if path.exists() else 'Nothing was lost'}: "
-              "the same command goes on from there.")  # fmt: skip
+        print(
+            "\nInterrupted. "
+            f"{'The last checkpoint is kept in ' + str(folder) if path.exists() else 'Nothing was lost'}: "
+            "the same command goes on from there."
+        )
         raise
     return log.history, curve
 
@@ -159,8 +161,11 @@ class _LossLog:
             values = {name: value.item() for name, value in terms.items()}
             for name, value in values.items():
                 if not np.isfinite(value):
-                    raise FloatingPointError(f"The loss term '{name}' is {value} at iteration {iteration}. The batch: {', '.join(sources)}. "
-                                             "Lower learning_rate, or use precision float32, and look at these files.")  # fmt: skip
+                    raise FloatingPointError(
+                        f"The loss term '{name}' is {value} at iteration {iteration}. "
+                        f"The batch: {', '.join(sources)}. "
+                        "Lower learning_rate, or use precision float32, and look at these files."
+                    )
             self.window.append(values)
             if (iteration + 1) % self.every == 0:
                 names = sorted({name for values in self.window for name in values})

@@ -100,9 +100,7 @@ def test_what_is_recorded_follows_from_the_claims():
     assert needed["oversample"] == needed["ignore_label"] == needed["dropclass_weighted"] == 3
     assert ledger.configurations_needed("camvid") == {"dropclass": 3, "plain": 3}
     assert ledger.configurations_needed("synthetic", array="erasure") == {"dropclass": 5, "plain": 5}
-    assert ledger.seeds_needed("synthetic") == [0, 1, 2, 3, 4]
     assert ledger.configurations_needed("nowhere") == {}
-    assert ledger.seeds_needed("nowhere") == [0]
 
 
 def printed(number, **cell):

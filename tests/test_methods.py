@@ -49,7 +49,8 @@ def test_a_batch_without_labels_gives_zero_and_no_nan():
     logits = torch.randn(1, 2, 3, 3, requires_grad=True)
     loss = pixel_cross_entropy(logits, torch.full((1, 3, 3), IGNORE))
     loss.backward()
-    assert loss.item() == 0 and logits.grad.abs().sum() == 0
+    assert loss.item() == 0
+    assert logits.grad.abs().sum() == 0
     assert global_mean(torch.tensor(0.0), torch.tensor(0.0)).item() == 0
 
 
@@ -64,7 +65,8 @@ def test_dropclass_is_guarded_when_only_the_dropped_class_is_labelled(network):
         terms = subject(batch, step)
         assert all(torch.isfinite(value) for value in terms.values())
         dropped.append(terms["cross_entropy_drop"].item() == 0)
-    assert any(dropped) and not all(dropped)
+    assert any(dropped)
+    assert not all(dropped)
 
 
 def test_dropclass_starts_as_plain_training(network):
@@ -73,11 +75,9 @@ def test_dropclass_starts_as_plain_training(network):
     network.eval()
     plain = learner(network, "plain")(batch, step)
     drop = learner(network, "dropclass")(batch, step)
-    assert (
-        drop["cross_entropy"] == plain["cross_entropy"]
-        and drop["cross_entropy_drop"] == 0
-        and "suppression" not in drop
-    )
+    assert drop["cross_entropy"] == plain["cross_entropy"]
+    assert drop["cross_entropy_drop"] == 0
+    assert "suppression" not in drop
 
 
 def test_class_weights_combine_with_dropclass(network):
@@ -122,7 +122,8 @@ def test_errors_of_comparators_name_the_class(network):
         learner(network, "oversample", oversample_class="tram").methods[0].repeats(np.zeros((1, 3), bool))
     with pytest.raises(InputError, match="this data set has 3"):
         learner(network, "hrnet_weights")
-    assert len(HRNET_WEIGHTS) == 19 and max(HRNET_WEIGHTS) / min(HRNET_WEIGHTS) == pytest.approx(1.38, abs=0.005)
+    assert len(HRNET_WEIGHTS) == 19
+    assert max(HRNET_WEIGHTS) / min(HRNET_WEIGHTS) == pytest.approx(1.38, abs=0.005)
 
 
 def test_groups_cover_every_parameter_once(network):
@@ -130,4 +131,5 @@ def test_groups_cover_every_parameter_once(network):
     groups = subject.parameter_groups(encoder_learning_rate=0.1)
     listed = [id(p) for group in groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in subject.parameters())
-    assert groups[0]["lr"] == 0.1 and len(groups) == 3
+    assert groups[0]["lr"] == 0.1
+    assert len(groups) == 3

@@ -22,7 +22,8 @@ def test_features_enter_a_1x1_classifier(architecture, encoder, width, stride):
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     features = network.features(images)
     assert features.shape == (2, width, 64 // stride, 96 // stride)
-    assert network.rectified and features.min() >= 0
+    assert network.rectified
+    assert features.min() >= 0
     assert network.classifier.kernel_size == (1, 1)
     assert network(images).shape == (2, 5, 64, 96)
 
@@ -60,7 +61,9 @@ def test_output_stride_is_a_parameter():
 
 
 def test_packaged_imagenet_weights_are_the_pretrained_ones():
-    """The weights tell: a pretrained encoder is the same twice, whatever the seed, and has trained BatchNorm statistics."""
+    """The weights tell: a pretrained encoder is the same twice, whatever the seed, and has trained BatchNorm
+    statistics.
+    """
     first, second = (models.build("fpn", "tf_efficientnet_lite0", 5).body.encoder.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["model.bn1.running_var"].std() > 0

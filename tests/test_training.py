@@ -1,4 +1,6 @@
-"""The loop: it learns, it resumes bit-identically after being killed, it works the same on two processes, it stops on NaN."""
+"""The loop: it learns, it resumes bit-identically after being killed, it works the same on two processes, it stops on
+NaN.
+"""
 
 import os
 import signal
@@ -17,9 +19,17 @@ from segrepro.errors import InputError
 from segrepro.experiment import Experiment
 
 TINY = {
-    "architecture": "fpn", "encoder": "resnet10t", "pretrained": False, "iterations": 8, "batch_size": 2, "size": "32x64",
-    "train_scenes": 6, "val_scenes": 2, "seeds": "0", "device": "cpu",
-}  # fmt: skip
+    "architecture": "fpn",
+    "encoder": "resnet10t",
+    "pretrained": False,
+    "iterations": 8,
+    "batch_size": 2,
+    "size": "32x64",
+    "train_scenes": 6,
+    "val_scenes": 2,
+    "seeds": "0",
+    "device": "cpu",
+}
 
 
 def run_script(script: str, *arguments: str, environment: dict | None = None) -> subprocess.CompletedProcess:
@@ -33,8 +43,11 @@ def run_script(script: str, *arguments: str, environment: dict | None = None) ->
     """
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(script), *arguments],
-        env={**os.environ, "SEGREPRO_PROGRESS": "0", **(environment or {})}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env={**os.environ, "SEGREPRO_PROGRESS": "0", **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
@@ -71,7 +84,8 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
     assert (one / "network.safetensors").read_bytes() == (other / "network.safetensors").read_bytes()
     assert (one / "arrays.safetensors").read_bytes() == (other / "arrays.safetensors").read_bytes()
     first, second = (Experiment(TINY | {"runs_dir": str(tmp_path / name)}).runs("dropclass")[0].record for name in "ab")
-    assert first.history == second.history and first.evaluations == second.evaluations
+    assert first.history == second.history
+    assert first.evaluations == second.evaluations
     assert not (other / "checkpoint.pt").exists()
 
 
@@ -103,14 +117,16 @@ def test_two_processes_train_like_one(tmp_path):
         return np.array(eval(done.stdout.strip().splitlines()[-1]))
 
     one, two = losses(), losses("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert len(one) == TINY["iterations"] and one.std() > 0
+    assert len(one) == TINY["iterations"]
+    assert one.std() > 0
     np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
 def test_the_loss_falls(tmp_path):
     values = TINY | {"runs_dir": str(tmp_path), "iterations": 40, "train_scenes": 4, "learning_rate": 1e-2}
     history = Experiment(values).train("plain", 0).record.history
-    assert len(history) == 40 and history[-1]["loss"] < 0.6 * history[0]["loss"]
+    assert len(history) == 40
+    assert history[-1]["loss"] < 0.6 * history[0]["loss"]
 
 
 def test_poly_decay_and_groups(tmp_path):
@@ -173,8 +189,8 @@ def test_interruption_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path, monke
 def test_golden_training_in_float64(tmp_path):
     """A short training whose losses are compared with what the recorded results were made by.
 
-    If this fails, the loop or DropClass computes something else than before: raise `training.VERSION` or the method's `version`,
-    so that old records are not taken for new ones, and store the new numbers here.
+    If this fails, the loop or DropClass computes something else than before: raise `training.VERSION` or the method's
+    `version`, so that old records are not taken for new ones, and store the new numbers here.
     """
     experiment = Experiment(TINY | {"runs_dir": str(tmp_path), "precision": "float64", "iterations": 4})
     losses = [entry["loss"] for entry in experiment.train("dropclass", 0).record.history]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -17,6 +18,7 @@ from segrepro import models, registry
 from segrepro.datasets.batches import training_batches
 from segrepro.datasets.statistics import class_statistics
 from segrepro.datasets.synthetic import load
+from segrepro.errors import InputError
 from segrepro.files import RESULTS, write_atomically
 from segrepro.methods import Step
 from segrepro.parameters import find_device
@@ -24,6 +26,7 @@ from segrepro.parameters import find_device
 SIZE, BATCH = (128, 256), 8
 NETWORKS = (("deeplabv3plus", "resnet50"), ("deeplabv3plus", "tf_efficientnet_lite0"))
 METHODS = ("dropclass",)
+COSTS = RESULTS / "costs.json"
 
 
 def step_seconds(
@@ -31,8 +34,8 @@ def step_seconds(
 ) -> dict[str, np.ndarray]:
     """Seconds of one training step (forward, loss, backward, optimiser) of each method: name -> (rounds,).
 
-    The methods take turns in every round, so that a drift of the machine hits all alike. The step is the one in the middle
-    of training, with a class dropped or not as drawn.
+    The methods take turns in every round, so that a drift of the machine hits all alike. The step is the one in the
+    middle of training, with a class dropped or not as drawn.
     """
     device = find_device(device)
     data = load(size=SIZE, train_scenes=BATCH, val_scenes=1)
@@ -77,16 +80,36 @@ def measure(device: str = "cpu") -> list[dict[str, Any]]:
         seconds = step_seconds(architecture, encoder, ["plain", *METHODS], device=device)
         for name in METHODS:
             low, median, high = np.percentile(seconds[name] / seconds["plain"], [25, 50, 75])
-            rows.append({"network": f"{architecture}/{encoder}", "size": list(SIZE), "batch": BATCH, "method": name, "device": device,
-                         "machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                         "ratio": round(median, 3), "quartiles": [round(low, 3), round(high, 3)]})  # fmt: skip
+            rows.append(
+                {
+                    "network": f"{architecture}/{encoder}",
+                    "size": list(SIZE),
+                    "batch": BATCH,
+                    "method": name,
+                    "device": device,
+                    "machine": platform.machine(),
+                    "threads": torch.get_num_threads(),
+                    "torch": torch.__version__,
+                    "ratio": round(median, 3),
+                    "quartiles": [round(low, 3), round(high, 3)],
+                }
+            )
     return rows
+
+
+def recorded() -> pd.DataFrame:
+    """The kept ratios, one row a network and method. Raises InputError if they were never measured."""
+    if not COSTS.exists():
+        raise InputError(f"{COSTS} is missing: measure it with python -m segrepro.analysis.cost")
+    table = pd.DataFrame(json.loads(COSTS.read_text())).set_index(["network", "method"])
+    return table[["ratio", "quartiles", "device", "threads", "torch"]]
 
 
 if __name__ == "__main__":
     found = measure()
-    write_atomically(RESULTS / "costs.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(COSTS, json.dumps(found, indent=1) + "\n")
     for row in found:
         print(
-            f"{row['network']}: a {row['method']} step takes {row['ratio']} times a plain one (quartiles {row['quartiles']})"
+            f"{row['network']}: a {row['method']} step takes {row['ratio']} times a plain one "
+            f"(quartiles {row['quartiles']})"
         )

@@ -27,7 +27,10 @@ def defaults(name: str) -> dict[str, Any]:
 
 
 def options(name: str) -> type[Flat]:
-    """A data set's own parameters with their types and defaults, read off its `load`. Raises InputError for an unknown name."""
+    """A data set's own parameters with their types and defaults, read off its `load`.
+
+    Raises InputError for an unknown name.
+    """
     own = {n: p for n, p in inspect.signature(_module(name).load).parameters.items() if n != "data_root"}
     return pydantic.create_model(name, __base__=Flat, **{n: (p.annotation, p.default) for n, p in own.items()})
 
@@ -35,14 +38,15 @@ def options(name: str) -> type[Flat]:
 def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
     """The data set `name`, read from `data_root`, with that data set's own parameters (see `options`).
 
-    Raises InputError listing the valid ones for an unknown name or parameter, and naming folder or file where the data at
-    `data_root` are not what that data set consists of.
+    Raises InputError listing the valid ones for an unknown name or parameter, and naming folder or file where the data
+    at `data_root` are not what that data set consists of.
     """
     model = options(name)
     for option in own:
         if option not in model.model_fields:
             raise InputError(
-                f"{option}: data set '{name}' has no such parameter. Its own: {', '.join(model.model_fields) or 'none'}."
+                f"{option}: data set '{name}' has no such parameter. "
+                f"Its own: {', '.join(model.model_fields) or 'none'}."
             )
     values = dict(validated(model, own))
     return _module(name).load(None if data_root in (None, "") else Path(data_root).expanduser(), **values)

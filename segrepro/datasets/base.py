@@ -58,7 +58,9 @@ class Split(ABC):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set: its splits, and the values of training parameters that suit it (`None` in a notebook means these)."""
+    """A named data set: its splits, and the values of training parameters that suit it (`None` in a notebook means
+    these).
+    """
 
     name: str
     classes: Classes

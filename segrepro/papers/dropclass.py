@@ -1,7 +1,7 @@
 """Learning Debiased and Disentangled Representations for Semantic Segmentation (Chu, Kim, Han, NeurIPS 2021).
 
-Split the last feature map into one map per class, leave out one random class, average the rest, and classify again with the
-same classifier. That output must be right everywhere except on the dropped class, which it must not predict; so no
+Split the last feature map into one map per class, leave out one random class, average the rest, and classify again with
+the same classifier. That output must be right everywhere except on the dropped class, which it must not predict; so no
 class can lean on another class's features.
 
     importance_scores, drop_literally    Eqs. (1), (2), (4) as printed, through autograd (for tests and claims)
@@ -11,15 +11,17 @@ class can lean on another class's features.
     DropClass                            Eqs. (3), (5)-(7), (9) and the schedules of Section 2.3
 
 Departures
-    1. Eq. (1) averages over output pixels, which puts a constant 1/(h1 w1) before W. It is left out, as in the authors' code:
-       the BatchNorm after the convolution removes any constant. `paper_scale=True` keeps it, and the 1/C of Eq. (4).
+    1. Eq. (1) averages over output pixels, which puts a constant 1/(h1 w1) before W. It is left out, as in the authors'
+       code: the BatchNorm after the convolution removes any constant. `paper_scale=True` keeps it, and the 1/C of Eq.
+       (4).
     2. Eq. (4) divides by C. We divide by the kept classes (C - 1 when one is dropped), as in the authors' code, so that
        training and testing see the same scale.
-    3. The convolution after the drop is 1x1, K -> K, with BatchNorm and ReLU (authors' code; the paper says "convolutional layer").
-    4. When nothing is dropped the drop path is computed with all classes kept, and it is what is tested (authors' code; the
-       paper does not say). The plain head's scores are recorded beside it.
-    5. Eqs. (5) and (6) divide by all pixels; we divide by the pixels that count (not ignored, not labelled z), weighted when
-       class weights are in force (authors' code). If none is left the term is 0, where theirs is 0/0.
+    3. The convolution after the drop is 1x1, K -> K, with BatchNorm and ReLU (authors' code; the paper says
+       "convolutional layer").
+    4. When nothing is dropped the drop path is computed with all classes kept, and it is what is tested (authors' code;
+       the paper does not say). The plain head's scores are recorded beside it.
+    5. Eqs. (5) and (6) divide by all pixels; we divide by the pixels that count (not ignored, not labelled z), weighted
+       when class weights are in force (authors' code). If none is left the term is 0, where theirs is 0/0.
     6. Eq. (8) is taken on the low-resolution logits, over all pixels (authors' code).
     7. The drop probability and lambda rise per iteration, where the authors' code steps them once an epoch.
 
@@ -54,8 +56,8 @@ def drop_literally(features: Tensor, scores: Tensor, z: int | None) -> Tensor:
 def channel_scales(weight: Tensor, z: int | None, constant: float | None = None) -> tuple[Tensor, Tensor]:
     """What the kept classes' maps amount to: the mean over c != z of ReLU(W_ck) and of ReLU(-W_ck), each (K,).
 
-    weight (C, K). With S^c = W_c, sum_c ReLU(A_k W_ck) = ReLU(A_k) sum_c ReLU(W_ck) + ReLU(-A_k) sum_c ReLU(-W_ck): exact,
-    one scaling a channel, so neither time nor memory of the drop grows with C x pixels.
+    weight (C, K). With S^c = W_c, sum_c ReLU(A_k W_ck) = ReLU(A_k) sum_c ReLU(W_ck) + ReLU(-A_k) sum_c ReLU(-W_ck):
+    exact, one scaling a channel, so neither time nor memory of the drop grows with C x pixels.
     constant: what the sums are multiplied with; one over the kept classes if not given (departures 1 and 2).
     """
     kept = torch.arange(len(weight), device=weight.device) != (-1 if z is None else z)
@@ -70,7 +72,9 @@ def paper_constant(features: Tensor, classes: int) -> float:
 
 
 def drop(features: Tensor, weight: Tensor, z: int | None, constant: float | None = None) -> Tensor:
-    """A'_drop (B, K, h, w) of Eq. (4) in one pass over A (B, K, h, w) of any sign, for a 1x1 classifier with weight W (C, K)."""
+    """A'_drop (B, K, h, w) of Eq. (4) in one pass over A (B, K, h, w) of any sign, for a 1x1 classifier with weight W
+    (C, K).
+    """
     positive, negative = (scale.view(1, -1, 1, 1) for scale in channel_scales(weight, z, constant))
     return torch.relu(features) * positive + torch.relu(-features) * negative
 
@@ -80,7 +84,8 @@ def drop_and_convolve(
 ) -> Tensor:
     """convolution(drop(A)) for A >= 0 and a 1x1 convolution, without a pass over A for the drop.
 
-    A'_drop = A * s with one number s_k a channel, and (V s) A = V (s A): the scaling moves into the convolution's weight V.
+    A'_drop = A * s with one number s_k a channel, and (V s) A = V (s A): the scaling moves into the convolution's
+    weight V.
     """
     positive, _ = channel_scales(weight, z, constant)
     return conv2d(features, convolution.weight * positive.view(1, -1, 1, 1), convolution.bias)
