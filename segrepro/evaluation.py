@@ -17,7 +17,7 @@ from segrepro.analysis.erasure import erase
 from segrepro.datasets.base import IGNORE, Split
 from segrepro.datasets.batches import evaluation_batches
 from segrepro.errors import InputError
-from segrepro.methods import Learner
+from segrepro.methods import Learner, Method
 from segrepro.models import upsample
 from segrepro.processes import is_distributed, rank_and_world, sum_over_processes
 from segrepro.progress import SHOW_PROGRESS
@@ -123,6 +123,19 @@ def erasure_counts(learner: Learner, split: Split, *, device: torch.device, batc
                     images, labels = erase(batch.images[has], batch.labels[has], erased, fill)
                     total[erased] += _outcomes(count(labels, predict(images).argmax(1), classes)).sum(0)
     return sum_over_processes(total).cpu().numpy()
+
+
+def measurements(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8) -> dict[str, np.ndarray]:
+    """What the learner's methods measure of their own (`Method.measure`), summed over a split; most have nothing."""
+    methods = [method for method in learner.methods if type(method).measure is not Method.measure]
+    totals: dict[str, Tensor] = {}
+    if methods:
+        with torch.inference_mode(), _testing(learner):
+            for batch in _batches(split, learner, batch_size, "measuring"):
+                for method in methods:
+                    for name, value in method.measure(batch.to(device)).items():
+                        totals[name] = totals.get(name, 0) + value
+    return {name: sum_over_processes(total).cpu().numpy() for name, total in totals.items()}
 
 
 def _outcomes(counts: Tensor) -> Tensor:

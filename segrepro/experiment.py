@@ -89,7 +89,7 @@ class Experiment:
     @cached_property
     def statistics(self) -> Statistics:
         """Class statistics of the training split, cached beside the runs."""
-        return class_statistics(self._splits[0], self.setup.runs_dir / "statistics")
+        return class_statistics(self.dataset.train, self.setup.runs_dir / "statistics")
 
     def seeds(self, configuration: str) -> list[int]:
         """The seeds to train: the notebook's, else those that the claims on this data set need of a configuration."""
@@ -134,6 +134,13 @@ class Experiment:
             print(self._how_to_record(configuration, missing))
         return found
 
+    def needed_runs(self, *configurations: str) -> dict[str, list[store.Run]]:
+        """`runs` of configurations without which there is nothing to show. Raises InputError if one has none."""
+        found = {name: self.runs(name) for name in configurations}
+        if missing := [name for name, those in found.items() if not those]:
+            raise InputError(f"no runs of {' and '.join(missing)} with these parameters: train them with train=True")
+        return found
+
     def train(self, configuration: str, seed: int) -> store.Run:
         """Train one run now, or go on where it was interrupted, and record it.
 
@@ -166,11 +173,11 @@ class Experiment:
         return learner.to(self.device)
 
     def measure_erasure(self, found: list[store.Run]) -> None:
-        """Add to each run what its network does when one class is erased (DropClass Table 4), where it is not measured
-        yet.
-        """
-        for run in found:
-            if "erasure" not in run.arrays and run.network_path.exists():
+        """Add to each run what its network does when a class is erased (DropClass Table 4), where not measured yet."""
+        for run in (run for run in found if "erasure" not in run.arrays):
+            if not run.network_path.exists():
+                print(f"{run.record.key}: no network, so no erasure is measured. Delete {run.folder} to retrain.")
+            else:
                 counts = evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
                 if is_main():
                     run.add_arrays(erasure=counts)
@@ -184,7 +191,7 @@ class Experiment:
         kept = {name: evaluation.stored_examples(run.arrays) for name, run in found.items()}
         shared = sorted(set.intersection(*(set(predictions) for predictions in kept.values())))
         indices = shared[:4] if indices is None else indices
-        samples = [self._splits[1][i] for i in indices]
+        samples = [self.dataset.val[i] for i in indices]
         columns = {
             "image": [image for image, _ in samples],
             "ground truth": [labels for _, labels in samples],
@@ -238,6 +245,7 @@ class Experiment:
             evaluations["val/plain_head"] = evaluate(learner, plain_head=True)
         indices = sorted({round(i) for i in np.linspace(0, len(val) - 1, EXAMPLES)})
         arrays = evaluation.example_predictions(learner, val, indices, device=accelerator.device)
+        arrays |= evaluation.measurements(learner, val, device=accelerator.device)
         weight = learner.network.classifier.weight.detach()[:, :, 0, 0].float().cpu().numpy()
         if weight.nbytes <= WEIGHT_LIMIT:
             arrays["classifier_weight"] = weight

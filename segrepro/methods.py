@@ -59,7 +59,7 @@ class Step:
     """One training iteration as a method sees it.
 
     iteration counts from 0; generator is on the CPU and draws the same on every process (for choices that concern the
-    whole batch); cross_entropy(logits, labels) -> scalar includes the class weights in force.
+    whole batch); cross_entropy(logits, labels) -> scalar includes class_weights (C,), the ones in force or None.
     """
 
     iteration: int
@@ -67,6 +67,7 @@ class Step:
     generator: torch.Generator
     batch: Batch
     cross_entropy: Callable[[Tensor, Tensor], Tensor] = pixel_cross_entropy
+    class_weights: Tensor | None = None
 
     @property
     def progress(self) -> float:
@@ -100,6 +101,11 @@ class Method(nn.Module):
     def class_weights(self) -> Tensor | None:
         """Weights (C,) of the classes in every pixel-wise cross-entropy."""
 
+    def classifier(self) -> nn.Module | None:
+        """What replaces the network's 1x1 classifier, features (B, K, h, w) -> logits (B, C, h, w), with class vectors
+        (C, d, 1, 1) as its `weight`. Who needs the 1x1 classifier as it is claims the slot and returns None.
+        """
+
     def targets(self, labels: Tensor, step: Step) -> Tensor:
         """The labels (B, H, W) to train on."""
         return labels
@@ -112,16 +118,22 @@ class Method(nn.Module):
         """Named terms to be added, already weighted."""
         return {}
 
-    def predict(self, features: Tensor) -> Tensor:
-        """Logits (B, C, h, w) at test time."""
+    def predict(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, C, h, w) at test time; what is not of the images' `size` (H, W) is up-sampled afterwards."""
         return self.network.classifier(features)
 
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """What a record keeps beside the counts: arrays of any shape by name, summed over the validation batches."""
+        return {}
+
     def parameter_groups(self) -> list[dict]:
-        """Optimiser groups of what the method added; a group may set `lr`, `weight_decay`, `momentum` and `power`."""
+        """Optimiser groups of what the method added, and of what it treats apart in the network; a group may set `lr`,
+        `weight_decay`, `momentum` and `power`.
+        """
         return [{"params": list(self.parameters())}]
 
 
-EXCLUSIVE = ("repeats", "class_weights", "main_loss", "predict")
+EXCLUSIVE = ("repeats", "class_weights", "classifier", "main_loss", "predict")
 
 
 def owner(methods: Sequence[Method], slot: str) -> Method:
@@ -149,17 +161,21 @@ class Learner(nn.Module):
 
     def __init__(self, network: Network, methods: Sequence[Method]):
         super().__init__()
+        replacement = owner(methods, "classifier").classifier()
+        self.has_plain_head = replacement is None
+        network.classifier = network.classifier if self.has_plain_head else replacement
         self.network, self.methods = network, nn.ModuleList(methods)
         self.register_buffer("class_weights", owner(methods, "class_weights").class_weights(), persistent=False)
         self.main, self.predictor = (list(methods).index(owner(methods, slot)) for slot in ("main_loss", "predict"))
 
     @property
     def has_own_prediction(self) -> bool:
-        """Whether test time uses something else than the plain head."""
-        return type(self.methods[self.predictor]).predict is not Method.predict
+        """Whether test time uses something else than the plain head, which is there too."""
+        return self.has_plain_head and type(self.methods[self.predictor]).predict is not Method.predict
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """The weighted loss terms of one batch; their sum is what is minimised."""
+        step.class_weights = self.class_weights
         step.cross_entropy = partial(pixel_cross_entropy, weight=self.class_weights)
         features, labels = self.network.features(batch.images), batch.labels
         for method in self.methods:
@@ -171,15 +187,17 @@ class Learner(nn.Module):
 
     def predict(self, images: Tensor, *, plain_head: bool = False) -> Tensor:
         """Logits (B, C, H, W) of images (B, 3, H, W) uint8: the method's own, or the plain head's."""
-        features = self.network.features(images)
-        logits = self.network.classifier(features) if plain_head else self.methods[self.predictor].predict(features)
-        return upsample(full_precision(logits), images.shape[-2:])
+        features, size = self.network.features(images), images.shape[-2:]
+        logits = (
+            self.network.classifier(features) if plain_head else self.methods[self.predictor].predict(features, size)
+        )
+        return upsample(full_precision(logits), size)
 
     def parameter_groups(self, encoder_learning_rate: float) -> list[dict]:
         """Optimiser groups: encoder, the rest of the network, then each method's own."""
         encoder = self.network.encoder_parameters()
-        ids = {id(p) for p in encoder}
-        rest = [p for p in self.network.parameters() if id(p) not in ids]
-        groups = [{"params": encoder, "lr": encoder_learning_rate}, {"params": rest}]
-        groups += [group for method in self.methods for group in method.parameter_groups()]
+        own = [group for method in self.methods for group in method.parameter_groups()]
+        apart = {id(p) for p in encoder} | {id(p) for group in own for p in group["params"]}
+        rest = [p for p in self.network.parameters() if id(p) not in apart]
+        groups = [{"params": encoder, "lr": encoder_learning_rate}, {"params": rest}, *own]
         return [group for group in groups if group["params"]]

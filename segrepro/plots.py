@@ -22,7 +22,8 @@ from segrepro.verdict import Evidence
 
 WIDTH = 9.5  # inches: a notebook's page at 100 dots an inch
 
-# Okabe and Ito's palette, told apart with any colour vision; a configuration keeps its colour in all figures.
+# Okabe and Ito's palette, then Paul Tol's with tints, told apart with any colour vision; a configuration keeps its
+# colour in all figures.
 COLOURS = {
     "plain": "#6e6e6e",
     "dropclass": "#0072B2",
@@ -31,6 +32,34 @@ COLOURS = {
     "oversample": "#CC79A7",
     "plain_weighted": "#000000",
     "dropclass_weighted": "#009E73",
+    "region_rebalance": "#882255",
+    "region_branch": "#CC6677",
+    "region_rebalance_weak": "#C49BB0",
+    "region_rebalance_strong": "#4A0D2B",
+    "balanced_softmax": "#B8860B",
+    "balanced_softmax_regions": "#F0E442",
+    "dice": "#332288",
+    "dice_cross_entropy": "#8A7FC9",
+    "essnet": "#117733",
+    "essnet_exact": "#66C266",
+    "essnet_without_margin": "#999933",
+    "essnet_unnormalised": "#AA4499",
+    "essnet_random": "#DDAADD",
+    "essnet_k4": "#5E5E1E",
+    "essnet_d4": "#88CCEE",
+    "essnet_d12": "#004488",
+    "cosine_classifier": "#44AA99",
+    "fbnet": "#228833",
+    "fbnet_loss_alone": "#66C2A5",
+    "fbnet_modulator_alone": "#66CCEE",
+    "fbnet_pointwise": "#DDCC77",
+    "fbnet_convolution": "#A6761D",
+    "fbnet_res2": "#C7E9C0",
+    "fbnet_res3": "#8FCB8F",
+    "fbnet_res4": "#4DA15F",
+    "fbnet_everywhere": "#0B3D1E",
+    "balanced": "#D9A6D2",
+    "fbnet_balanced": "#AA3377",
 }
 VERDICT_COLOURS = {
     "reproduced": "#009E73",

@@ -13,6 +13,9 @@ from segrepro.errors import InputError
 from segrepro.methods import Learner, Method, check_slots
 from segrepro.models import Network
 from segrepro.papers.dropclass import DropClass
+from segrepro.papers.essnet import ESSNet
+from segrepro.papers.fbnet import FBNet
+from segrepro.papers.region_rebalance import RegionRebalance
 
 METHODS: dict[str, type[Method]] = {
     "plain": comparators.Plain,
@@ -21,6 +24,14 @@ METHODS: dict[str, type[Method]] = {
     "oversample": comparators.Oversample,
     "ignore_label": comparators.IgnoreLabel,
     "dropclass": DropClass,
+    "fbnet": FBNet,
+    "hard_examples": comparators.HardExamples,
+    "region_rebalance": RegionRebalance,
+    "effective_number": comparators.EffectiveNumber,
+    "balanced_softmax": comparators.BalancedSoftmax,
+    "dice": comparators.Dice,
+    "essnet": ESSNet,
+    "cosine_classifier": comparators.CosineClassifier,
 }
 
 

@@ -1,6 +1,6 @@
 """The report that a browser shows without a network: a page per executed notebook, and an index with the scoreboard.
 
-`python -m segrepro.report` writes the scoreboard of the committed records into README.md.
+`python -m segrepro.report` writes the scoreboard of the committed records, and their figure, into README.md.
 """
 
 import base64
@@ -18,9 +18,11 @@ from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from segrepro import claims
+from segrepro import claims, plots
 from segrepro.errors import InputError
+from segrepro.experiment import Experiment
 from segrepro.files import ROOT, write_atomically
+from segrepro.verdict import NOT_JUDGED
 
 README = ROOT / "README.md"
 START, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
@@ -165,10 +167,18 @@ def scoreboard() -> pd.DataFrame:
 
 
 def scoreboard_markdown() -> str:
-    """The scoreboard as README.md shows it: without the reasons, whose last digits may differ between machines."""
+    """The scoreboard as README.md shows it: the claims that are judged, then how many wait.
+
+    Without the reasons, whose last digits may differ between machines.
+    """
     table = scoreboard().drop(columns="reason")
+    waiting = table[table["verdict"] == NOT_JUDGED]["id"].str.partition("-")[0].value_counts(sort=False)
+    table = table[table["verdict"] != NOT_JUDGED]
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    counts = ", ".join(f"{count} of `{paper}`" for paper, count in waiting.items())
+    lines += ["", f"Not judged yet: {counts}. [15_scoreboard](notebooks/15_scoreboard.ipynb) says why."]
+    return "\n".join(lines)
 
 
 def readme_with_scoreboard() -> str:
@@ -180,5 +190,16 @@ def readme_with_scoreboard() -> str:
     return f"{before}{START}\n{scoreboard_markdown()}\n{END}{after}"
 
 
+def write_figure(path: Path = ROOT / "docs" / "figure.png") -> None:
+    """The figure of README.md: scenes, their labels, and what recorded networks make of them."""
+    plots.style()
+    experiment = Experiment({})
+    shown = {name: found[0] for name, found in experiment.needed_runs("plain", "dropclass").items()}
+    with io.BytesIO() as stream:
+        plots.segmentation_examples(experiment.examples(shown), experiment.dataset.classes).savefig(stream, dpi=80)
+        write_atomically(path, stream.getvalue())
+
+
 if __name__ == "__main__":
     write_atomically(README, readme_with_scoreboard())
+    write_figure()

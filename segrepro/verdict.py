@@ -60,7 +60,7 @@ class Evidence:
         return self._p(bound - self.effect)
 
     def _p(self, distance: float) -> float:
-        if self.n < 2 or distance <= 0:
+        if self.n < 2 or not distance > 0:  # neither does an effect that is undefined (nan)
             return 1.0
         error = scipy.stats.sem(self.differences)
         return float(2 * scipy.stats.t.sf(distance / error, self.n - 1)) if error > 0 else 0.0

@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 
 def test_unknown_names_and_parameters_list_the_valid_ones():
-    with pytest.raises(InputError, match="'camvit'.*synthetic, camvid, cityscapes, folder"):
+    with pytest.raises(InputError, match="'camvit'.*synthetic, many_classes, camvid, cityscapes, folder"):
         datasets.load("camvit")
     with pytest.raises(InputError, match="val_share.*'folder'.*val_fraction, split_seed"):
         datasets.load("folder", "anywhere", val_share=0.5)

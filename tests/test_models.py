@@ -12,6 +12,9 @@ BUILDS = [
     ("deeplabv3", "mobilenet_v3_large", 256, 16),
     ("hrnet", "hrnet_w18_small", 240, 4),
     ("hrnet", "hrnet_w18_small_v2", 270, 4),
+    ("upernet", "resnet50", 256, 4),
+    ("pspnet", "mobilenetv2_100", 512, 8),
+    ("fcn", "resnet101", 512, 8),
 ]
 
 
@@ -52,12 +55,43 @@ def test_a_modified_stage_changes_the_deeper_ones():
     assert not torch.equal(*seen)
 
 
-def test_output_stride_is_a_parameter():
-    network = models.build("deeplabv3plus", "resnet18", 5, output_stride=8, pretrained=False).eval()
+@pytest.mark.parametrize(("architecture", "encoder", "width", "stride"), BUILDS)
+def test_a_stage_knows_its_width_and_stride(architecture, encoder, width, stride):
+    network, seen = models.build(architecture, encoder, 5, pretrained=False).eval(), {}
+    for name in models.STAGES:
+        network.modify_stage(name, lambda x, name=name: seen.update({name: x.shape[1:]}) or x)
+    network.features(torch.zeros(1, 3, 64, 128, dtype=torch.uint8))
+    known = {name: network.stage(name) for name in models.STAGES}
+    assert seen == {name: (stage.width, 64 // stage.stride, 128 // stage.stride) for name, stage in known.items()}
+
+
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "pspnet", "fcn"])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_output_stride_is_a_parameter(architecture, output_stride):
+    network = models.build(architecture, "resnet18", 5, output_stride=output_stride, pretrained=False).eval()
     seen = []
     network.modify_stage("res5", lambda x: seen.append(x.shape[-2:]) or x)
-    network.features(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
-    assert seen == [(8, 8)]
+    network.features(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    assert seen == [(64 // output_stride, 96 // output_stride)]
+
+
+@pytest.mark.parametrize("architecture", ["pspnet", "fcn"])
+def test_dilation_keeps_the_parameters_and_the_stages_before_it(architecture):
+    torch.manual_seed(0)
+    images, seen = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8), []
+    dilated = models.build(architecture, "resnet18", 5, pretrained=False).eval()
+    usual = models.build("fpn", "resnet18", 5, pretrained=False).eval()
+    usual.body.encoder.load_state_dict(dilated.body.encoder.state_dict())
+    for network in (dilated, usual):
+        network.modify_stage("res3", lambda x: seen.append(x) or x)
+        network.features(images)
+    torch.testing.assert_close(*seen)
+
+
+def test_packaged_imagenet_weights_load_into_a_dilated_encoder():
+    weights = models.build("pspnet", "tf_efficientnet_lite0", 5).body.encoder.state_dict()
+    same = models.build("fpn", "tf_efficientnet_lite0", 5).body.encoder.state_dict()
+    assert all(torch.equal(weights[name], same[name]) for name in same)
 
 
 def test_packaged_imagenet_weights_are_the_pretrained_ones():
@@ -76,6 +110,7 @@ def test_packaged_imagenet_weights_are_the_pretrained_ones():
         (("unet", "resnet18", 5), "valid: deeplabv3plus"),
         (("hrnet", "resnet18", 5), "hrnet_w18_small"),
         (("deeplabv3", "resnet18", 5), "mobilenet_v3_large"),
+        (("fcn", "hrnet_w18_small", 5), "'hrnet_w18_small' does not fit this architecture: it has but one"),
     ],
 )
 def test_unknown_names_are_errors_with_a_way_out(arguments, says):

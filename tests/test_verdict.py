@@ -21,6 +21,11 @@ def test_interval_by_hand():
     assert high == pytest.approx(2 + 4.302653 / 3**0.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("direction", ["greater", "less", "equivalent", "not_greater"])
+def test_an_undefined_effect_decides_nothing(direction):
+    assert verdict([np.nan, np.nan, np.nan], direction) == INCONCLUSIVE
+
+
 def spread(mean, half):
     """Three differences whose 95 % interval is mean +- half."""
     step = half * 3**0.5 / 4.302653

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from segrepro import models, registry
-from segrepro.datasets.batches import training_batches
-from segrepro.datasets.statistics import class_statistics
+from segrepro.datasets.batches import Batch, training_batches
+from segrepro.datasets.cityscapes_classes import CITYSCAPES_CLASSES
+from segrepro.datasets.statistics import Statistics, class_statistics
 from segrepro.datasets.synthetic import load
 from segrepro.errors import InputError
 from segrepro.files import RESULTS, write_atomically
@@ -71,6 +73,30 @@ def step_seconds(
     turns = tqdm(range(rounds + 1), desc=f"{architecture}/{encoder}", leave=False)
     times = [{name: seconds(name, turn) for name in names} for turn in turns]
     return {name: np.array([turn[name] for turn in times[1:]]) for name in names}  # the first round warms up
+
+
+def flops(
+    architecture: str, encoder: str, names: Sequence[str], size: tuple[int, int], *, training: bool = False,
+    output_stride: int | None = None,
+) -> int:  # fmt: skip
+    """Floating-point operations of one image of `size` through a network of 19 classes with the named methods.
+
+    Counted as PyTorch does, two for each multiply-add of convolutions and matrix products and none for the rest.
+    training: up to the losses, not just to the prediction. Nothing is computed, so it takes no time and no memory.
+    """
+    classes = CITYSCAPES_CLASSES
+    statistics = Statistics(np.ones(len(classes), dtype=np.int64), np.ones((1, len(classes)), dtype=bool))
+    with torch.device("meta"):
+        network = models.build(architecture, encoder, len(classes), output_stride=output_stride, pretrained=False)
+        learner = registry.build_learner(network, classes, statistics, registry.own_parameters(names, {})).eval()
+        batch = Batch(torch.zeros(1, 3, *size, dtype=torch.uint8), torch.zeros(1, *size, dtype=torch.int64),
+                      torch.zeros(1), [""])  # fmt: skip
+    with FlopCounterMode(display=False) as counter:
+        if training:
+            learner(batch, Step(0, 1, torch.Generator(), batch))
+        else:
+            learner.predict(batch.images)
+    return counter.get_total_flops()
 
 
 def measure(device: str = "cpu") -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from segrepro import metrics
-from segrepro.analysis import correlation, erasure
+from segrepro.analysis import correlation, erasure, imbalance
 from segrepro.runs import Record, Run
 
 Value = float | pd.Series
@@ -95,9 +96,31 @@ def mean_iou(run: Run, classes: str | Sequence[str] | None = None) -> float:
 
 
 @score()
+def class_iou(run: Run, classes: str | Sequence[str] | None = None) -> pd.Series:
+    """IoU of every class of the validation set, or of a class set, in points."""
+    names, chosen = run.record.class_names, class_indices(run.record, classes)
+    iou = 100 * metrics.iou(run.record.evaluations["val"])
+    return pd.Series(iou[chosen], index=[names[c] for c in chosen])
+
+
+@score()
 def mean_iou_above_all(run: Run, classes: str | Sequence[str]) -> float:
     """Mean IoU of a class set minus that of all classes; it rises if the set gains more than the rest."""
     return mean_iou(run, classes) - mean_iou(run)
+
+
+@score()
+def mean_accuracy(run: Run, classes: str | Sequence[str] | None = None) -> float:
+    """Mean class accuracy over the validation set, in points, over all classes or a class set."""
+    return 100 * float(metrics.mean_accuracy(run.record.evaluations["val"], class_indices(run.record, classes)))
+
+
+@score()
+def false_positives(run: Run, classes: str | Sequence[str] | None = None) -> float:
+    """False positives of a class in percent of its pixels, the mean over all classes or a class set."""
+    tp, fp, fn = metrics.tp_fp_fn(run.record.evaluations["val"])
+    chosen = [c for c in class_indices(run.record, classes) if tp[c] + fn[c] > 0]
+    return 100 * float(np.mean(fp[chosen] / (tp + fn)[chosen]))
 
 
 @effect()
@@ -156,3 +179,64 @@ def time_to_converge(run: Run, share: float = 0.95) -> float:
     return float(
         np.interp(target, scores[after - 1 : after + 1], iterations[after - 1 : after + 1]) / iterations[-1] * 100
     )
+
+
+@score()
+def imbalance_removed(run: Run) -> float:
+    """Imbalance that counting images instead of pixels removes, in percent (Region Rebalance Figure 5)."""
+    return imbalance.imbalance_removed(run)
+
+
+@score()
+def accuracy_follows_regions(run: Run) -> float:
+    """Correlation of class accuracy with region frequency minus that with pixel frequency, in percent (Region Rebalance
+    Table 2).
+    """
+    of = imbalance.accuracy_correlations(run)
+    return float(of["regions"] - of["pixels"])
+
+
+@score("classifier_weight")
+def length_follows_frequency(run: Run) -> float:
+    """Spearman correlation of a class vector's length and the class's pixel frequency (ESSNet Figure 9)."""
+    lengths = np.linalg.norm(run.arrays["classifier_weight"], axis=1)
+    return float(scipy.stats.spearmanr(lengths, run.record.pixel_counts).statistic)
+
+
+@score("classifier_weight")
+def similarity_within(run: Run, classes: str | Sequence[str]) -> float:
+    """Mean cosine of the class vectors of a set (two or more) among themselves, minus that with the rest (ESSNet
+    Figure 12).
+    """
+    inside = np.zeros(len(run.record.class_names), dtype=bool)
+    inside[class_indices(run.record, classes)] = True
+    matrix, size = correlation.of_run(run)[inside], inside.sum()
+    within = (matrix[:, inside].sum() - size) / (size * (size - 1))
+    return float(within - matrix[:, ~inside].mean())
+
+
+@score()
+def taken_for_building(run: Run, classes: Sequence[str]) -> float:
+    """Percent of the named classes' pixels, together, that are predicted as building (FBNet Figure 2)."""
+    chosen, (building,) = class_indices(run.record, classes), class_indices(run.record, ["building"])
+    counts = run.counts("val")[chosen]
+    return 100 * float(counts[:, building].sum() / counts.sum())
+
+
+def _foreground_strength(run: Run, row: int) -> float:
+    """How much stronger a map of stage Res5 is on foreground than on background, as a ratio; row 0: X_l, 1: X_o."""
+    sums = run.arrays["strength/res5"]
+    on = {kind: sums[:, class_indices(run.record, kind)].sum(axis=1) for kind in ("foreground", "background")}
+    return float((on["foreground"][row] / on["foreground"][2]) / (on["background"][row] / on["background"][2]))
+
+
+@score("strength/res5")
+def foreground_strength(run: Run) -> float:
+    """By how many percent FBNet's X_o is stronger on foreground than on background pixels (Figure 7)."""
+    return 100 * (_foreground_strength(run, 1) - 1)
+
+
+@score("strength/res5")
+def foreground_strength_gained(run: Run) -> float:
+    """How many percentage points more that is than for X_l, what the module was given."""
+    return 100 * (_foreground_strength(run, 1) - _foreground_strength(run, 0))

@@ -76,5 +76,5 @@ def of_records(dataset: str | None = None) -> pd.DataFrame:
 def as_text(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     """The table for reading: numbers with a fixed number of decimals, nothing where there is no value."""
     return table.map(
-        lambda value: "" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else value
+        lambda value: "" if pd.isna(value) else f"{value:z.{digits}f}" if isinstance(value, float) else value
     )

@@ -12,7 +12,7 @@ from segrepro.datasets.base import Dataset
 from segrepro.errors import InputError
 from segrepro.parameters import Flat, validated
 
-NAMES = ("synthetic", "camvid", "cityscapes", "folder")
+NAMES = ("synthetic", "many_classes", "camvid", "cityscapes", "folder")
 
 
 def _module(name: str) -> ModuleType:

@@ -51,15 +51,16 @@ class Statistics:
     @property
     def pif(self) -> float:
         """Pixel imbalance factor (Region Rebalance, Figure 5): most over least pixels of a class that occurs at all."""
-        return _imbalance(self.pixel_counts)
+        return imbalance_factor(self.pixel_counts)
 
     @property
     def rif(self) -> float:
         """Region imbalance factor: the same of images that contain a class."""
-        return _imbalance(self.image_counts)
+        return imbalance_factor(self.image_counts)
 
 
-def _imbalance(counts: np.ndarray) -> float:
+def imbalance_factor(counts: np.ndarray) -> float:
+    """Most over least counts (C,) of a class that occurs at all; nan if none does."""
     occurring = counts[counts > 0]
     return float(occurring.max() / occurring.min()) if len(occurring) else float("nan")
 

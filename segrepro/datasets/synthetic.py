@@ -31,7 +31,7 @@ DEFAULTS = {
     "augmentation": "flip",
 }
 
-_VAL_START = 1_000_000  # validation scenes are numbered from here, so no number of training scenes reaches them
+VAL_START = 1_000_000  # validation scenes are numbered from here, so no number of training scenes reaches them
 
 
 class SyntheticScenes(Split):
@@ -138,5 +138,5 @@ def load(
     """
     knobs = {"seed": scene_seed, "size": size, "co_location": co_location, "rarity": rarity}
     train = SyntheticScenes(first=0, count=train_scenes, name="synthetic train", **knobs)
-    val = SyntheticScenes(first=_VAL_START, count=val_scenes, name="synthetic val", **knobs)
+    val = SyntheticScenes(first=VAL_START, count=val_scenes, name="synthetic val", **knobs)
     return Dataset("synthetic", CITYSCAPES_CLASSES, train, val, DEFAULTS)

@@ -113,6 +113,9 @@ class DropClass(Method):
         width = self.network.classifier.in_channels
         self.mix = nn.Sequential(nn.Conv2d(width, width, kernel_size=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
+    def classifier(self) -> None:
+        """It stays as it is: S = W holds for a 1x1 convolution."""
+
     def drop_path(self, features: Tensor, z: int | None) -> Tensor:
         """y_drop (B, C, h, w): drop, mix, classify with the same classifier (text after Eq. (4))."""
         classifier, (convolution, norm, relu) = self.network.classifier, self.mix
@@ -138,6 +141,6 @@ class DropClass(Method):
         terms["cross_entropy_drop"] = lambda_ * step.cross_entropy(y_drop, labels)
         return terms
 
-    def predict(self, features: Tensor) -> Tensor:
+    def predict(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """The drop path with every class kept (departure 4)."""
         return self.drop_path(features, None)

@@ -1,31 +1,12 @@
-"""Exact and mechanical claims, computed on the spot: each check returns its residual and the tolerance it must keep."""
+"""What DropClass claims of its equations and of its cost."""
 
-import functools
-from collections.abc import Callable
-
-import numpy as np
 import torch
 
 from segrepro import models, registry
-from segrepro.datasets.base import Classes
-from segrepro.datasets.batches import Batch
-from segrepro.datasets.statistics import Statistics
+from segrepro.analysis.checks.registered import SMALL_CLASSES, SMALL_STATISTICS, check, relative, small_batch
 from segrepro.methods import Step
 from segrepro.models import upsample
 from segrepro.papers import dropclass
-
-CHECKS: dict[str, Callable[[], tuple[float, float]]] = {}
-
-
-def check(function: Callable[[], tuple[float, float]]) -> Callable[[], tuple[float, float]]:
-    """Register a function without arguments that returns (residual, tolerance); it is computed once."""
-    CHECKS[function.__name__] = functools.cache(function)
-    return function
-
-
-def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest deviation relative to the largest expected entry."""
-    return float(((found - expected).abs().max() / expected.abs().max()).detach())
 
 
 def _scores(factor: int, signed: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,7 +25,7 @@ def dropclass_importance_is_the_weight() -> tuple[float, float]:
     residuals = []
     for factor in (1, 2, 4, 8):
         _, weight, scores = _scores(factor, signed=True)
-        residuals.append(_relative(scores, (weight / 20)[:, None, :, None, None].expand_as(scores)))
+        residuals.append(relative(scores, (weight / 20)[:, None, :, None, None].expand_as(scores)))
     return max(residuals), 1e-10
 
 
@@ -56,7 +37,7 @@ def dropclass_drop_is_one_scaling() -> tuple[float, float]:
         features, weight, scores = _scores(4, signed)
         for z in (None, *range(len(weight))):
             one_pass = dropclass.drop(features, weight, z, dropclass.paper_constant(features, len(weight)))
-            residuals.append(_relative(one_pass, dropclass.drop_literally(features, scores, z)))
+            residuals.append(relative(one_pass, dropclass.drop_literally(features, scores, z)))
     return max(residuals), 1e-10
 
 
@@ -67,11 +48,8 @@ def dropclass_fits_any_head() -> tuple[float, float]:
     The residual counts the parameters beyond the convolution and its BatchNorm, and those of the network left without a
     finite gradient.
     """
-    classes = Classes(("ground", "thing", "sky"), ((0, 0, 0),) * 3)
-    statistics = Statistics(np.ones(3, dtype=np.int64), np.ones((2, 3), dtype=bool))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator).to(torch.uint8)
-    batch = Batch(images, torch.randint(0, 3, (2, 32, 64), generator=generator), torch.arange(2), ["", ""])
+    batch = small_batch(generator)
     residual = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -80,8 +58,9 @@ def dropclass_fits_any_head() -> tuple[float, float]:
             ("fpn", "resnet18"),
             ("deeplabv3", "mobilenet_v3_large"),
         ):
-            network = models.build(architecture, encoder, len(classes), pretrained=False)
-            learner = registry.build_learner(network, classes, statistics, registry.own_parameters(["dropclass"], {}))
+            network = models.build(architecture, encoder, len(SMALL_CLASSES), pretrained=False)
+            own = registry.own_parameters(["dropclass"], {})
+            learner = registry.build_learner(network, SMALL_CLASSES, SMALL_STATISTICS, own)
             width = network.classifier.in_channels
             added = sum(p.numel() for p in learner.parameters()) - sum(p.numel() for p in network.parameters())
             sum(learner(batch, Step(1, 2, generator, batch)).values()).backward()
