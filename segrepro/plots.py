@@ -224,7 +224,9 @@ def loss_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
     """The terms of the loss over training, one panel a configuration; mean over seeds, band from least to most."""
     figure, axes = plt.subplots(1, len(runs), figsize=(WIDTH, 3.2), sharey=True, squeeze=False)
     curves = {
-        name: pd.concat(pd.DataFrame(run.record.history).drop(columns="learning_rate") for run in found)
+        name: pd.concat(
+            (pd.DataFrame(run.record.history).drop(columns="learning_rate") for run in found), ignore_index=True
+        )
         for name, found in runs.items()
     }
     terms = list(dict.fromkeys(term for curve in curves.values() for term in curve.columns.drop("iteration")))

@@ -167,10 +167,7 @@ def scoreboard() -> pd.DataFrame:
 
 
 def scoreboard_markdown() -> str:
-    """The scoreboard as README.md shows it: the claims that are judged, then how many wait.
-
-    Without the reasons, whose last digits may differ between machines.
-    """
+    """The scoreboard as README.md shows it: the claims that are judged, then how many wait."""
     table = scoreboard().drop(columns="reason")
     waiting = table[table["verdict"] == NOT_JUDGED]["id"].str.partition("-")[0].value_counts(sort=False)
     table = table[table["verdict"] != NOT_JUDGED]

@@ -91,10 +91,10 @@ def test_class_frequencies():
 
 def test_loss_curves_have_every_term(tmp_path):
     history = [{"iteration": i, "learning_rate": 0.1, "loss": 3.0 - i, "cross_entropy": 1.0} for i in (1, 2)]
-    drop = [{**point, "suppression": 0.5} for point in history]
+    drop = [history[0], {**history[1], "suppression": 0.5}]  # a term may be missing at first
     runs = {
         "plain": [make_run(tmp_path, seed=s, history=history) for s in range(2)],
-        "dropclass": [make_run(tmp_path, methods=["dropclass"], history=drop)],
+        "dropclass": [make_run(tmp_path, methods=["dropclass"], seed=s, history=drop) for s in range(2)],
     }
     figure = plots.loss_curves(runs)
     assert {"Plain", "DropClass", "loss", "cross entropy", "suppression"} <= texts(figure)
