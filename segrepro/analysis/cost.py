@@ -27,7 +27,7 @@ from segrepro.parameters import find_device
 
 SIZE, BATCH = (128, 256), 8
 NETWORKS = (("deeplabv3plus", "resnet50"), ("deeplabv3plus", "tf_efficientnet_lite0"))
-METHODS = ("dropclass",)
+METHODS = ("dropclass", "region_rebalance", "fbnet")
 COSTS = RESULTS / "costs.json"
 
 
@@ -117,7 +117,7 @@ def measure(device: str = "cpu") -> list[dict[str, Any]]:
                     "threads": torch.get_num_threads(),
                     "torch": torch.__version__,
                     "ratio": round(median, 3),
-                    "quartiles": [round(low, 3), round(high, 3)],
+                    "quartiles": [round(float(low), 3), round(float(high), 3)],
                 }
             )
     return rows
