@@ -87,10 +87,10 @@ td:nth-child(3), td:nth-child(9) {{ min-width: 16rem; }}
 <body>
 <h1>segrepro</h1>
 <p>Five papers on biased and long-tailed semantic segmentation, replicated. The scoreboard rests on the committed
-records; the notebooks below were run here, with small budgets.</p>
+records; the <a href="#notebooks">notebooks</a> below it were run here, with small budgets.</p>
 <h2>Scoreboard</h2>
 <div class="wide">{scoreboard}</div>
-<h2>Notebooks</h2>
+<h2 id="notebooks">Notebooks</h2>
 <ul class="cards">
 {cards}
 </ul>
