@@ -102,7 +102,9 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
         if paper in (None, claim.paper):
             datasets = ([dataset] if dataset else sorted(by_data)) if claim.comparisons else []
             found = [judge(claim.id, by_data.get(name, ()), name) for name in datasets]
-            rows += [v.row for v in found if v.outcome != NOT_JUDGED] or [(found or [judge(claim.id)])[0].row]
+            judged = [v.row for v in found if v.outcome != NOT_JUDGED]
+            found.sort(key=lambda v: v.reason.startswith("no records"))  # the reason that says most comes first
+            rows += judged or [(found or [judge(claim.id)])[0].row]
     return pd.DataFrame(rows)
 
 
