@@ -15,10 +15,10 @@ help:  ## list the targets
 reproduce: $(INSTALLED)  ## train small models on the embedded scenes, write reports/index.html
 	$(PY) -m segrepro.batch reproduce --parameters notebooks/quick.yaml --output reports
 
-# One thread, as when the notebooks' outputs were stored: the digits they print must not depend on the machine.
+# As when the notebooks were stored: one thread, so that digits do not depend on the machine, and no progress bars.
 test: lint  ## ruff, pytest, and nbval over every notebook
-	OMP_NUM_THREADS=1 $(PY) -m pytest
-	OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
+	OMP_NUM_THREADS=1 SEGREPRO_PROGRESS=0 $(PY) -m pytest
+	OMP_NUM_THREADS=1 SEGREPRO_PROGRESS=0 $(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
 
 lint: $(INSTALLED)  ## ruff over code and notebooks
 	$(PY) -m ruff check
