@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segrepro import ledger, registry
+from segrepro import datasets, ledger, registry
 from segrepro.analysis.checks import CHECKS
 from segrepro.analysis.effects import EFFECTS, NotJudged, mean_iou
 from segrepro.errors import InputError
 from segrepro.files import PAPERS, RESULTS
 from segrepro.ledger import Claim, Comparison, Configuration
-from segrepro.runs import Run, all_runs
+from segrepro.parameters import Training
+from segrepro.runs import Record, Run, all_runs
 from segrepro.verdict import INCONCLUSIVE, NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, Evidence, decide
 
 FLOOR = 5.0  # points of mean IoU
@@ -100,21 +101,31 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
     rows = []
     for claim in ledger.load().claims.values():
         if paper in (None, claim.paper):
-            datasets = ([dataset] if dataset else sorted(by_data)) if claim.comparisons else []
-            found = [judge(claim.id, by_data.get(name, ()), name) for name in datasets]
+            names = [name for name in ([dataset] if dataset else sorted(by_data)) if claim.is_about(name)]
+            found = [judge(claim.id, by_data.get(name, ()), name) for name in names if claim.comparisons]
             judged = [v.row for v in found if v.outcome != NOT_JUDGED]
-            found.sort(key=lambda v: v.reason.startswith("no records"))  # the reason that says most comes first
-            rows += judged or [(found or [judge(claim.id)])[0].row]
+            telling = [v for v in found if not v.reason.startswith("no records")]
+            rows += judged or [(telling or [judge(claim.id)])[0].row]
     return pd.DataFrame(rows)
 
 
 def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that were trained in this way, whatever their data set, budget and seed.
 
-    Runs of a method at another results version than the present one are stale and left out.
+    The configuration's setting must agree too. Runs of a method at another results version
+    than the present one are stale and left out.
     """
     methods = configuration.methods
     wanted = registry.own_parameters(methods, configuration.parameters)
+
+    def is_in_setting(record: Record) -> bool:
+        kinds = (Training, datasets.options(record.parameters["dataset"]))
+        for name, value in configuration.setting.items():
+            kind = next((kind for kind in kinds if name in kind.model_fields), None)
+            there = {k: v for k, v in record.parameters.items() if k == name}
+            if kind is None or getattr(kind(**there), name) != getattr(kind(**{name: value}), name):
+                return False
+        return True
 
     def matches(run: Run) -> bool:
         record = run.record
@@ -122,6 +133,7 @@ def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
             sorted(record.parameters["methods"]) == sorted(methods)
             and all(record.results_versions[name] == registry.METHODS[name].version for name in methods)
             and registry.own_parameters(methods, record.parameters) == wanted
+            and is_in_setting(record)
         )
 
     return [run for run in runs if matches(run)]
@@ -148,7 +160,7 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
     runs, protocols = list(runs), {}
     for name in claim.configurations:
         for run in runs_of(ledger.configuration(name), runs):
-            protocols.setdefault(_protocol(run), {}).setdefault(name, {})[run.record.seed] = run
+            protocols.setdefault(_protocol(run, in_setting="@" in name), {}).setdefault(name, {})[run.record.seed] = run
     complete = [paired for paired in protocols.values() if all(_seeds(c, paired) for c in claim.comparisons)]
     if not complete:
         labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
@@ -161,11 +173,18 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
     return max(complete, key=strength)
 
 
-def _protocol(run: Run) -> str:
-    """What two runs must share to be compared: data, loop, and every parameter that is no method's own."""
+def _protocol(run: Run, *, in_setting: bool) -> str:
+    """What two runs must share to be compared: data, loop, and every parameter that is no method's own.
+
+    in_setting: the configuration itself says what data; runs on different ones may be what is compared.
+    """
+    record = run.record
     own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
-    shared = {k: v for k, v in run.record.parameters.items() if k != "methods" and k not in own}
-    return json.dumps([shared, run.record.data_fingerprint, run.record.results_versions.get("loop")], sort_keys=True)
+    options = datasets.options(record.parameters["dataset"]).model_fields
+    shared = {k: v for k, v in record.parameters.items() if k != "methods" and k not in own and k not in options}
+    shared = Training().model_dump(mode="json") | shared  # records older than a parameter had its default
+    data = "" if in_setting else record.data_fingerprint
+    return json.dumps([shared, data, record.results_versions.get("loop")], sort_keys=True)
 
 
 def _seeds(comparison: Comparison, paired: Paired) -> list[int]:

@@ -1,25 +1,34 @@
 """What the papers compare with: plain training and simple remedies for class imbalance."""
 
 import math
+import warnings
 from typing import Literal
 
 import numpy as np
 import pydantic
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from segrepro.datasets.base import IGNORE
+from segrepro.datasets.base import IGNORE, Groups
+from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
 from segrepro.methods import Method, Step, full_precision, global_mean
 from segrepro.models import upsample
 from segrepro.papers.essnet import EmbeddingHead
 from segrepro.papers.region_rebalance import log_prior
+from segrepro.processes import sum_over_processes
 
 # The mild class weights of HRNet's Cityscapes loader, road ... bicycle: what DropClass's authors train with where the
 # paper says "median-frequency balancing" (true median-frequency weights differ by a factor of hundreds between
 # classes).
 HRNET_WEIGHTS = (0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
                  0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507)  # fmt: skip
+
+REPAIR_BIAS = 1e-3  # the share of the class entropy that the bias attribute may still explain
+REPAIR_RATE = 10 / 128  # learning rate of the weights
+REPAIR_STEPS = 20_000
 
 
 class Plain(Method):
@@ -192,3 +201,127 @@ class CosineClassifier(Method):
         return EmbeddingHead(
             self.network.classifier.in_channels, len(self.classes), None, self.own.cosine_tau, "before"
         )
+
+
+# What LfF is compared with: these two read the bias attribute of every training image
+
+
+def _bias_attribute(statistics: Statistics, method: str) -> Groups:
+    """Raises InputError naming the method if the data set has no bias attribute."""
+    if statistics.groups is None:
+        raise InputError(
+            f"methods: {method} reads the bias attribute of every training image, and this data set has none. "
+            "Use lff, which needs none, or a data set with one, such as colored_digits."
+        )
+    return statistics.groups
+
+
+class GroupDRO(Method):
+    """Trains the worst group (Sagawa et al., ICLR 2020, Algorithm 1): the loss is sum_g q_g L_g with L_g the mean
+    cross-entropy of group g in the batch, and before each step q_g grows by the factor exp(eta L_g).
+
+    The groups are the cells of a class and a value of the bias attribute that occur in training.
+
+    1. The paper draws a group uniformly, then a sample of it. Batches are drawn here as in plain training, as LfF's
+       comparison leaves it open; a group that a batch lacks has no loss in it, and its q changes by normalisation only.
+    2. The paper's adjustment for small groups is left out, and its strong regularisation is left to `weight_decay`.
+    3. Class weights in force cancel out in the mean of a group. In label maps a pixel has the group of its own class.
+    """
+
+    class Parameters(Method.Parameters):
+        group_dro_step: float = pydantic.Field(0.01, gt=0, description="step size eta of the group weights")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        groups = _bias_attribute(self.statistics, "group_dro")
+        image, of_class = np.nonzero(self.statistics.presence)
+        weights = torch.zeros(len(self.classes), len(groups.names))
+        weights[of_class, groups.index[image]] = 1
+        self.register_buffer("group_weights", weights / weights.sum())  # q (C, G)
+        self.register_buffer("value_of", torch.from_numpy(groups.index), persistent=False)
+
+    def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
+        logits, known = upsample(full_precision(self.network.classifier(features)), labels.shape[-2:]), labels != IGNORE
+        losses = cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")[known]
+        values = self.value_of[step.batch.index].view(-1, 1, 1).expand_as(labels)
+        cell = (labels * self.group_weights.shape[1] + values)[known]
+        totals, counts = (
+            losses.new_zeros(self.group_weights.numel()).index_add(0, cell, x)
+            for x in (losses, torch.ones_like(losses))
+        )
+        means = sum_over_processes(totals) / sum_over_processes(counts).clamp(min=1)
+        self.group_weights *= torch.exp(self.own.group_dro_step * means).view_as(self.group_weights)
+        self.group_weights /= self.group_weights.sum()
+        return {"cross_entropy": (self.group_weights.flatten().clone() * global_mean(totals, counts)).sum()}
+
+
+def representation_bias(mass: np.ndarray) -> tuple[float, np.ndarray]:
+    """1 - R / H of REPAIR (its Eq. (3)) for weighted counts (C, G), and the gradient (C, G) times their sum.
+
+    R is the cross-entropy of the best linear classifier on the one-hot bias attribute, which is the weighted frequency
+    of the classes at each value; H is the entropy of the classes. 0: the attribute says nothing of the class; 1: all.
+    """
+    share = mass / mass.sum()
+    log_share, log_value, log_class = (
+        np.log(x, out=np.zeros_like(x), where=x > 0) for x in (share, share.sum(0), share.sum(1, keepdims=True))
+    )
+    losses = log_value - log_share
+    entropy = max(-(share * log_class).sum(), np.finfo(share.dtype).tiny)
+    ratio = (share * losses).sum() / entropy
+    return 1 - ratio, -(losses + ratio * log_class) / entropy
+
+
+def repair_weights(counts: np.ndarray) -> np.ndarray:
+    """The probability (C, G) of keeping a sample of each cell that removes the representation bias; counts (C, G).
+
+    Warns if a bias of more than REPAIR_BIAS is left, as where a value of the attribute has one class only.
+    """
+    logits = np.zeros(counts.shape)
+    for _ in range(REPAIR_STEPS):
+        weights = expit(logits)
+        bias, gradient = representation_bias(counts * weights)
+        if bias <= REPAIR_BIAS:
+            return weights
+        kept = (counts * weights).sum() / counts.sum()
+        logits -= REPAIR_RATE * gradient / kept * weights * (1 - weights)
+    warnings.warn(
+        f"repair: a representation bias of {bias:.3f} is left; are all cells of class and bias attribute there?",
+        stacklevel=3,
+    )
+    return weights
+
+
+class Repair(Method):
+    """Trains on a subset in which the bias attribute says nothing of the class (Li and Vasconcelos, CVPR 2019):
+    sigmoid weights of the samples minimise `representation_bias`, then each sample is kept with its weight's
+    probability.
+
+    1. The paper alternates stochastic gradient steps of a linear classifier and of the weights. On a one-hot attribute
+       all samples of a cell of class and value get the same gradient, and the best classifier is known: only the cells'
+       weights are trained, by gradient descent from 1/2, without chance.
+    2. One of our steps is worth an epoch of the authors' code (rate 10, batches of 128). That code makes 200, which
+       leave a bias of 0.9 where 99 % of the samples are aligned; we go on until REPAIR_BIAS is reached.
+    3. Of the paper's ways to use the weights there are "sample" and "threshold" (all from 1/2 on, its code's default).
+       Ranking has nothing to rank within a cell. The subset is drawn once, from the seed of the run.
+    """
+
+    class Parameters(Method.Parameters):
+        repair_strategy: Literal["sample", "threshold"] = pydantic.Field(
+            "sample", description="keep a sample with the probability of its weight, or if that is at least 1/2"
+        )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.groups = _bias_attribute(self.statistics, "repair")
+
+    def repeats(self, presence: np.ndarray) -> np.ndarray:
+        if (presence.sum(axis=1) != 1).any():
+            raise InputError(
+                "methods: repair needs images of one class each; in this data set some have none or several. Use lff."
+            )
+        cell = presence.argmax(axis=1), self.groups.index
+        counts = np.zeros((len(self.classes), len(self.groups.names)))
+        np.add.at(counts, cell, 1)
+        weight = repair_weights(counts)[cell]
+        keep = weight >= (0.5 if self.own.repair_strategy == "threshold" else torch.rand(len(weight)).numpy())
+        return keep.astype(np.int64)

@@ -1,6 +1,7 @@
 """From a trained network to counts. Every score is a pure function of these counts (`segrepro.metrics`).
 
-Counts are (C, C) int64, rows the label, columns the prediction, summed over a split; ignored pixels never count.
+Counts are (C, C) int64, rows the label, columns the prediction, summed over a split; ignored pixels never count. Where
+the split knows a bias attribute of G values they are (G, C, C).
 """
 
 import io
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 
 from segrepro.analysis.erasure import erase
-from segrepro.datasets.base import IGNORE, Split
+from segrepro.datasets.base import IGNORE, Groups, Images, Split
 from segrepro.datasets.batches import evaluation_batches
 from segrepro.errors import InputError
 from segrepro.methods import Learner, Method
@@ -28,8 +30,8 @@ INFERENCE = ("single_scale", "multi_scale", "sliding_window")
 
 
 def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: tuple[int, int] | None = None,
-              plain_head: bool = False) -> Predict:  # fmt: skip
-    """How images become class scores.
+              head: str | None = None) -> Predict:  # fmt: skip
+    """How images become class scores; head: one of the learner's `heads`, None for its own prediction.
 
     single_scale: whole images. multi_scale: mean probability over MULTI_SCALE, each with its mirror image.
     sliding_window: mean probability over windows of crop_size that overlap by a third or more.
@@ -42,7 +44,7 @@ def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: t
     def single(images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         padding = (0, -width % multiple, 0, -height % multiple)
-        return learner.predict(torch.nn.functional.pad(images, padding), plain_head=plain_head)[..., :height, :width]
+        return learner.predict(pad(images, padding), head=head)[..., :height, :width]
 
     def multi_scale(images: Tensor) -> Tensor:
         size, total = images.shape[-2:], 0
@@ -65,6 +67,8 @@ def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: t
                 visits[area] += 1
         return total / visits
 
+    if inference != "single_scale" and learner.network.pools:
+        raise InputError(f"inference: {inference} is for label maps; whole images are classified with single_scale")
     if inference == "sliding_window" and crop_size is None:
         raise InputError("inference: sliding_window needs crop_size, the size of the window")
     return {"single_scale": single, "multi_scale": multi_scale, "sliding_window": sliding_window}[inference]
@@ -87,22 +91,29 @@ def count(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
 
 
 def confusion_counts(
-    learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8, description: str = "evaluating", **how
-) -> np.ndarray:
-    """Counts (C, C) of a split; `how` goes to `predictor`.
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None,
+    description: str = "evaluating", **how,
+) -> np.ndarray:  # fmt: skip
+    """Counts (C, C) of a split, (G, C, C) where it knows a bias attribute; `how` goes to `predictor`.
 
     With several processes each counts its share and all get the sum.
     """
     predict, classes = predictor(learner, **how), len(split.classes)
-    total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    groups = split.groups or Groups(("all",), np.zeros(len(split), dtype=np.int64), np.zeros((classes, 1), dtype=bool))
+    group_of = torch.from_numpy(groups.index)
+    total = torch.zeros(len(groups.names), classes, classes, dtype=torch.int64, device=device)
     with torch.inference_mode(), _testing(learner):
         for batch in _batches(split, learner, batch_size, description):
             batch = batch.to(device)
-            total += count(batch.labels, predict(batch.images).argmax(1), classes).sum(0)
-    return sum_over_processes(total).cpu().numpy()
+            counts = count(batch.labels, predict(batch.images).argmax(1), classes)
+            total.index_add_(0, group_of[batch.index.cpu()].to(device), counts)
+    counts = sum_over_processes(total).cpu().numpy()
+    return counts if split.groups is not None else counts[0]
 
 
-def erasure_counts(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8) -> np.ndarray:
+def erasure_counts(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
+) -> np.ndarray:
     """TP, FP, FN of every class with each class erased from the images in turn: (C erased, 3, C) int64 (DropClass,
     Table 4).
 
@@ -125,7 +136,25 @@ def erasure_counts(learner: Learner, split: Split, *, device: torch.device, batc
     return sum_over_processes(total).cpu().numpy()
 
 
-def measurements(learner: Learner, split: Split, *, device: torch.device, batch_size: int = 8) -> dict[str, np.ndarray]:
+def sample_losses(learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device,
+                  batch_size: int = 256, head: str | None = None) -> np.ndarray:  # fmt: skip
+    """Mean cross-entropy (n,) float32 of each of some samples of a split, of the learner's prediction or one of its
+    `heads`.
+    """
+    losses = []
+    with torch.inference_mode(), _testing(learner):
+        for start in range(0, len(indices), batch_size):
+            samples = [split[i] for i in indices[start : start + batch_size]]
+            images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _ in samples]).to(device)
+            labels = torch.stack([torch.from_numpy(labels) for _, labels in samples]).long().to(device)
+            loss = cross_entropy(learner.predict(images, head=head), labels, ignore_index=IGNORE, reduction="none")
+            losses.append(loss.flatten(1).sum(1) / (labels != IGNORE).flatten(1).sum(1).clamp(min=1))
+    return torch.cat(losses).float().cpu().numpy()
+
+
+def measurements(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
+) -> dict[str, np.ndarray]:
     """What the learner's methods measure of their own (`Method.measure`), summed over a split; most have nothing."""
     methods = [method for method in learner.methods if type(method).measure is not Method.measure]
     totals: dict[str, Tensor] = {}
@@ -164,6 +193,30 @@ def example_predictions(
     return found
 
 
+def example_maps(
+    learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device
+) -> dict[str, np.ndarray]:
+    """What the learner's methods show of a few samples (`Method.maps`): "maps/<index>/<name>" -> (n, h, w) float16.
+
+    They are maps of the sample padded at the bottom and right, as networks get it.
+    """
+    methods, found = [method for method in learner.methods if type(method).maps is not Method.maps], {}
+    with torch.inference_mode(), _testing(learner):
+        for index in indices if methods else ():
+            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
+            height, width = (-side % learner.network.multiple for side in image.shape[-2:])
+            for method in methods:
+                for name, maps in method.maps(pad(image, (0, width, 0, height))).items():
+                    found[f"maps/{index}/{name}"] = maps[0].half().cpu().numpy()
+    return found
+
+
+def stored_maps(arrays: Mapping[str, np.ndarray], name: str) -> dict[int, np.ndarray]:
+    """Index in the split -> the maps (n, h, w) of that name that `example_maps` stored in a record."""
+    found = (key.split("/", 2) for key in arrays if key.startswith("maps/"))
+    return {int(index): arrays[f"maps/{index}/{name}"] for _, index, kind in found if kind == name}
+
+
 def stored_examples(arrays: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
     """Index in the split -> prediction (H, W) of what `example_predictions` stored in a record."""
     return {int(name.removeprefix("examples/")): np.asarray(Image.open(io.BytesIO(array.tobytes())))
@@ -185,8 +238,9 @@ class _testing:
             module.training = training
 
 
-def _batches(split: Split, learner: Learner, batch_size: int, description: str) -> Iterator:
-    """This process's share of the split, with a progress bar on the first process."""
+def _batches(split: Split, learner: Learner, batch_size: int | None, description: str) -> Iterator:
+    """This process's share of the split, with a progress bar on the first process. batch_size: 8, or 512 in memory."""
+    batch_size = batch_size or (512 if isinstance(split, Images) else 8)
     rank, world = rank_and_world() if is_distributed() else (0, 1)
     batches = evaluation_batches(
         split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world

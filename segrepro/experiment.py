@@ -28,13 +28,15 @@ from segrepro.datasets.batches import in_memory
 from segrepro.datasets.statistics import Statistics, class_statistics
 from segrepro.errors import BusyError, InputError
 from segrepro.files import ROOT
+from segrepro.following import Follower
 from segrepro.methods import Learner, owner
 from segrepro.parameters import Setup, Training, check_names, find_device, literals, validated
 from segrepro.processes import is_main, wait_for_all
 
-WEIGHT_LIMIT = 100_000  # bytes; a larger classifier is not kept in a record
+ARRAY_LIMIT = 100_000  # bytes; a larger classifier or map is not kept in a record
 MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the confusion matrix
 EXAMPLES = 12  # predictions of validation samples kept for pictures
+MAPPED = 4  # of them, those of which maps are kept too
 
 
 class Experiment:
@@ -54,7 +56,8 @@ class Experiment:
             first = values.setdefault("_segrepro_parameters", set(parameters))
             parameters = {name: value for name, value in parameters.items() if name in first | valid}
         check_names(parameters, valid)
-        given = {name: value for name, value in parameters.items() if value is not None}
+        self._given = given = {name: value for name, value in parameters.items() if value is not None}
+        self._variants: dict[str, Experiment] = {}
         self.setup: Setup = validated(Setup, {k: v for k, v in given.items() if k in Setup.model_fields})
         self.own = {k: v for k, v in given.items() if k in own}
         self._options = {k: v for k, v in given.items() if k in options}
@@ -65,7 +68,7 @@ class Experiment:
         for name in registry.METHODS:
             registry.own_parameters([name], self.own)
         with torch.device("meta"):  # neither memory nor weights: only whether there is such a network
-            models.build(self.training.architecture, self.training.encoder, 1,
+            models.build(self.training.architecture, self.training.encoder, 1, size=(32, 32),
                          output_stride=self.training.output_stride, pretrained=False)  # fmt: skip
 
     def __repr__(self) -> str:
@@ -100,14 +103,19 @@ class Experiment:
         """What decides a run's result. For the key, parameters at the code's own defaults are left out, so that a
         parameter added later leaves the keys of finished runs as they are.
         """
+        if "@" in configuration:
+            return self._variant(configuration).facts(configuration.partition("@")[0], seed, for_key=for_key)
         names, own = self._methods(configuration)
-        parameters = {"dataset": self.setup.dataset, "methods": names}
+        fingerprint = f"{self.dataset.train.fingerprint}/{self.dataset.val.fingerprint}"
+        options = validated(datasets.options(self.setup.dataset), self._options)
+        parameters = {"dataset": self.setup.dataset, **options.model_dump(mode="json", exclude_defaults=True)}
+        parameters["methods"] = names
         for values in (*own.values(), self.training):
             parameters |= values.model_dump(mode="json", exclude_defaults=for_key)
         return {
             "parameters": parameters,
             "seed": seed,
-            "data_fingerprint": f"{self.dataset.train.fingerprint}/{self.dataset.val.fingerprint}",
+            "data_fingerprint": fingerprint,
             "results_versions": {"loop": training.VERSION, **{name: registry.METHODS[name].version for name in names}},
         }
 
@@ -146,6 +154,8 @@ class Experiment:
 
         Raises BusyError if another process is training the same run.
         """
+        if "@" in configuration:
+            return self._variant(configuration).train(configuration.partition("@")[0], seed)
         facts, key = self.facts(configuration, seed), self.key(configuration, seed)
         folder = Path(self.setup.runs_dir) / key
         folder.mkdir(parents=True, exist_ok=True)
@@ -198,6 +208,13 @@ class Experiment:
         }
         return columns | {name: [predictions[i] for i in indices] for name, predictions in kept.items()}
 
+    def _variant(self, configuration: str) -> "Experiment":
+        """The same in the setting that stands behind the name of a configuration (see the ledger)."""
+        setting = configuration.partition("@")[2]
+        if setting not in self._variants:
+            self._variants[setting] = Experiment({**self._given, **ledger.configuration(configuration).setting})
+        return self._variants[setting]
+
     def _methods(self, configuration: str) -> tuple[list[str], dict]:
         """Names and own parameters of a configuration; the notebook's values fill what the configuration
         leaves open.
@@ -213,6 +230,8 @@ class Experiment:
             len(self.dataset.classes),
             output_stride=self.training.output_stride,
             pretrained=self.training.pretrained,
+            size=self.dataset.train[0][0].shape[:2],
+            input_divisor=self.training.input_divisor,
         )
         return registry.build_learner(
             network, self.dataset.classes, self.statistics, registry.own_parameters(names, own)
@@ -225,13 +244,21 @@ class Experiment:
         seed, names = facts["seed"], facts["parameters"]["methods"]
         source_hash, commit = _source_hash(names), _commit()  # of the code that runs, should it change meanwhile
         train, val = self._splits
+        groups = self.statistics.groups
         learner = self._new_learner(names, facts["parameters"], seed)
         repeats = owner(list(learner.methods), "repeats").repeats(self.statistics.presence)
         accelerator = training.make_accelerator(self.device, self.training.precision)
         how = {"inference": self.training.inference, "crop_size": self.training.crop_size}
 
-        def evaluate(learner: Learner, **heads: bool) -> np.ndarray:
-            return evaluation.confusion_counts(learner, val, device=accelerator.device, **how, **heads)
+        def evaluate(learner: Learner, head: str | None = None) -> np.ndarray:
+            return evaluation.confusion_counts(learner, val, device=accelerator.device, head=head, **how)
+
+        # Where a bias is known its development is of interest, from before the first step on.
+        follower = Follower(train, val, accelerator.device) if train.groups is not None else None
+        first = [{"iteration": 0, **follower.point(learner.to(accelerator.device))}] if follower else []
+
+        def follow(learner: Learner) -> dict[str, Any]:
+            return follower.point(learner) if follower else _tallies(evaluate(learner))
 
         began = time.monotonic()
         workers = self.setup.workers
@@ -239,15 +266,17 @@ class Experiment:
             workers = 0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1)
         history, curve = training.train(
             learner, train, self.training, seed=seed, folder=folder, accelerator=accelerator, repeats=repeats,
-            workers=workers, evaluate=lambda learner: _tallies(evaluate(learner)), description=key)  # fmt: skip
-        evaluations = {"val": evaluate(learner)}
-        if learner.has_own_prediction:
-            evaluations["val/plain_head"] = evaluate(learner, plain_head=True)
-        indices = sorted({round(i) for i in np.linspace(0, len(val) - 1, EXAMPLES)})
-        arrays = evaluation.example_predictions(learner, val, indices, device=accelerator.device)
+            workers=workers, evaluate=follow, description=key)  # fmt: skip
+        evaluations = {"val": evaluate(learner)} | {f"val/{head}": evaluate(learner, head) for head in learner.heads}
+        arrays = follower.arrays(learner) if follower else {}
+        if not learner.network.pools:
+            indices = sorted({round(i) for i in np.linspace(0, len(val) - 1, EXAMPLES)})
+            arrays |= evaluation.example_predictions(learner, val, indices, device=accelerator.device)
+            maps = evaluation.example_maps(learner, val, indices[:MAPPED], device=accelerator.device)
+            arrays |= {name: values for name, values in maps.items() if values.nbytes <= ARRAY_LIMIT}
         arrays |= evaluation.measurements(learner, val, device=accelerator.device)
         weight = learner.network.classifier.weight.detach()[:, :, 0, 0].float().cpu().numpy()
-        if weight.nbytes <= WEIGHT_LIMIT:
+        if weight.nbytes <= ARRAY_LIMIT:
             arrays["classifier_weight"] = weight
         record = store.Record(
             key=key,
@@ -267,8 +296,10 @@ class Experiment:
             rare_classes=list(self.dataset.classes.rare),
             pixel_counts=self.statistics.pixel_counts.tolist(),
             image_counts=self.statistics.image_counts.tolist(),
+            group_names=list(groups.names) if groups else [],
+            aligned=groups.aligned.tolist() if groups else [],
             history=history,
-            curve=curve,
+            curve=first + curve,
             evaluations={name: _stored(counts) for name, counts in evaluations.items()},
         )
         if is_main():
@@ -301,7 +332,9 @@ class Experiment:
 
 
 def _stored(counts: np.ndarray) -> dict[str, list]:
-    """Counts as a record keeps them."""
+    """Counts (C, C) or (G, C, C) as a record keeps them."""
+    if counts.ndim == 3:
+        return {"matrix": counts.sum(0).tolist(), "by_group": counts.tolist()}
     return {"matrix": counts.tolist()} if len(counts) <= MATRIX_LIMIT else _tallies(counts)
 
 

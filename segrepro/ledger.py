@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from segrepro import registry
+from segrepro import datasets, registry
 from segrepro.analysis.checks import CHECKS
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
@@ -32,11 +32,16 @@ class _Strict(pydantic.BaseModel):
 
 
 class Configuration(_Strict):
-    """A named way to train: methods and their `own` parameters; whatever is not named is at its default."""
+    """A named way to train: methods and their `own` parameters; whatever is not named is at its default.
+
+    setting: options of the data set, or parameters of the training, that are not at their defaults. They stand behind
+    the name, as in "plain@aligned_ratio=0.95+severity=2".
+    """
 
     label: str
     methods: list[str]
     own: dict[str, Any] = {}
+    setting: dict[str, str] = {}
 
     @pydantic.model_validator(mode="after")
     def _is_known(self) -> "Configuration":
@@ -53,7 +58,7 @@ class Configuration(_Strict):
 
 
 class Comparison(_Strict):
-    """One quantity on one, two or four configurations (the last is the baseline) and what is claimed of it.
+    """One quantity on one to four configurations (the last is the baseline) and what is claimed of it.
 
     margin: the smallest effect that matters, in the claim's unit. paper: the printed effects, one a model.
     """
@@ -68,8 +73,8 @@ class Comparison(_Strict):
     @pydantic.field_validator("of")
     @classmethod
     def _can_be_compared(cls, names: list[str]) -> list[str]:
-        if len(names) not in (1, 2, 4):
-            raise ValueError("give one, two or four configurations")
+        if not 1 <= len(names) <= 4:
+            raise ValueError("give one to four configurations")
         return names
 
     @property
@@ -84,7 +89,7 @@ class Comparison(_Strict):
 class Claim(_Strict):
     """One entry, decided by `comparisons`, all of which must hold, or by a `check` that needs no training.
 
-    `needs` says what is missing to judge it.
+    `needs` says what is missing to judge it. data: the data sets that it is about; if not given, all for segmentation.
     """
 
     id: str = pydantic.Field(pattern=r"^[a-z_]+-C\d+$")
@@ -93,6 +98,7 @@ class Claim(_Strict):
     kind: Literal["exact", "mechanical", "train", "large"]
     core: bool = False
     unit: str = "points"
+    data: list[str] = []
     comparisons: list[Comparison] = []
     check: Annotated[str, _name_in(CHECKS)] | None = None
     needs: str | None = None
@@ -116,6 +122,10 @@ class Claim(_Strict):
             return self.kind
         return self.comparisons[0].direction if len(self.comparisons) == 1 else "all_of"
 
+    def is_about(self, dataset: str) -> bool:
+        """Whether records on this data set can decide the claim."""
+        return dataset in self.data if self.data else dataset not in datasets.CLASSIFIED
+
     @property
     def configurations(self) -> list[str]:
         """Names of the configurations that it compares, each once."""
@@ -123,13 +133,19 @@ class Claim(_Strict):
 
 
 class Recording(_Strict):
-    """Which claims are recorded on a data set, with how many seeds: "core", "other" (the rest), or a list of ids."""
+    """Which claims are recorded on a data set, with how many seeds: "core", "other" (the rest), or a list of ids.
+
+    also: configurations beside those that the claims compare.
+    """
 
     dataset: str
     claims: Literal["core", "other"] | list[str]
+    also: list[str] = []
     seeds: int = pydantic.Field(ge=2)
 
     def covers(self, claim: Claim) -> bool:
+        if not claim.is_about(self.dataset):
+            return False
         return claim.id in self.claims if isinstance(self.claims, list) else claim.core == (self.claims == "core")
 
 
@@ -146,9 +162,12 @@ class Ledger(_Strict):
     @pydantic.model_validator(mode="after")
     def _names_exist(self) -> "Ledger":
         for claim in self.claims.values():
-            if unknown := sorted(set(claim.configurations) - set(self.configurations)):
+            named = {name.partition("@")[0] for name in claim.configurations}
+            if unknown := sorted(named - set(self.configurations)):
                 raise ValueError(f"claims {claim.id} of: no configuration {', '.join(unknown)}")
         for recording in self.records:
+            if unknown := sorted({name.partition("@")[0] for name in recording.also} - set(self.configurations)):
+                raise ValueError(f"records of {recording.dataset} also: no configuration {', '.join(unknown)}")
             if isinstance(recording.claims, list) and (unknown := sorted(set(recording.claims) - set(self.claims))):
                 raise ValueError(f"records of {recording.dataset}: no claim {', '.join(unknown)}")
         return self
@@ -172,14 +191,21 @@ def claim(name: str) -> Claim:
 
 
 def configuration(name: str) -> Configuration:
-    """A configuration by name. Raises InputError listing the names."""
+    """A configuration by name, with its setting behind an "@". Raises InputError listing the names."""
+    name, _, setting = name.partition("@")
     if name not in load().configurations:
         raise InputError(f"no configuration '{name}'; the ledger has {', '.join(load().configurations)}")
-    return load().configurations[name]
+    found = load().configurations[name]
+    if not setting:
+        return found
+    values = {option: value for option, _, value in (part.partition("=") for part in setting.split("+"))}
+    shown = ", ".join(f"{option.replace('_', ' ')} {value}" for option, value in values.items())
+    return found.model_copy(update={"setting": values, "label": f"{found.label} ({shown})"})
 
 
 def configurations_needed(dataset: str, array: str | None = None) -> dict[str, int]:
-    """What is to be trained on a data set, by name, with how many seeds: all that its claims to be recorded compare.
+    """What is to be trained on a data set, by name, with how many seeds: all that its claims to be recorded compare,
+    and what its recordings name beside that.
 
     array: only what is compared in a quantity that reads this array of the records, such as "erasure".
     """
@@ -188,4 +214,20 @@ def configurations_needed(dataset: str, array: str | None = None) -> dict[str, i
         for comparison in (c for claim in load().claims.values() if recording.covers(claim) for c in claim.comparisons):
             if array is None or array in EFFECTS[comparison.effect].arrays:
                 needed |= {name: max(recording.seeds, needed.get(name, 0)) for name in comparison.of}
+        if array is None:
+            needed |= {name: max(recording.seeds, needed.get(name, 0)) for name in recording.also}
     return needed
+
+
+def printed_gains(paper: str, effect: str = "mean_iou", baseline: str = "plain") -> dict[str, float]:
+    """By configuration, the gain over the baseline that a paper prints in the one model of its ablations: from the
+    comparisons with a single printed number.
+    """
+    return {
+        comparison.of[0]: comparison.paper[0]
+        for claim in load().claims.values()
+        if claim.paper == paper
+        for comparison in claim.comparisons
+        if (comparison.effect, comparison.of[1:], comparison.classes) == (effect, [baseline], None)
+        and len(comparison.paper) == 1
+    }

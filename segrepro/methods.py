@@ -5,6 +5,7 @@ checkpointed with the network. Slots that can have one owner only (EXCLUSIVE) ma
 error.
 
 Shapes: B images of H x W, labels (B, H, W) with IGNORE = -1, C classes, features A (B, K, h, w), logits (B, C, h, w).
+Where whole images are classified, labels are (B, 1, 1) and h = w = 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,13 +123,23 @@ class Method(nn.Module):
         """Logits (B, C, h, w) at test time; what is not of the images' `size` (H, W) is up-sampled afterwards."""
         return self.network.classifier(features)
 
+    def heads(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Other predictions that a record keeps beside the method's own: name -> images (B, 3, H, W) -> logits."""
+        return {}
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Pictures of its workings that a record keeps of a few examples: images (B, 3, H, W) uint8 -> name ->
+        (B, n, h, w).
+        """
+        return {}
+
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """What a record keeps beside the counts: arrays of any shape by name, summed over the validation batches."""
         return {}
 
     def parameter_groups(self) -> list[dict]:
         """Optimiser groups of what the method added, and of what it treats apart in the network; a group may set `lr`,
-        `weight_decay`, `momentum` and `power`.
+        `weight_decay`, `momentum` and `power`, or `encoder` for the encoder's learning rate.
         """
         return [{"params": list(self.parameters())}]
 
@@ -169,9 +180,14 @@ class Learner(nn.Module):
         self.main, self.predictor = (list(methods).index(owner(methods, slot)) for slot in ("main_loss", "predict"))
 
     @property
-    def has_own_prediction(self) -> bool:
-        """Whether test time uses something else than the plain head, which is there too."""
-        return self.has_plain_head and type(self.methods[self.predictor]).predict is not Method.predict
+    def heads(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What else than the method's own prediction can be evaluated: name -> images (B, 3, H, W) -> logits.
+
+        "plain_head" is there where test time uses something else than the plain head.
+        """
+        has_own = self.has_plain_head and type(self.methods[self.predictor]).predict is not Method.predict
+        plain = {"plain_head": lambda images: self.network.classifier(self.network.features(images))} if has_own else {}
+        return plain | {name: head for method in self.methods for name, head in method.heads().items()}
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """The weighted loss terms of one batch; their sum is what is minimised."""
@@ -185,18 +201,24 @@ class Learner(nn.Module):
             terms |= method.extra_losses(features, labels, step)
         return terms
 
-    def predict(self, images: Tensor, *, plain_head: bool = False) -> Tensor:
-        """Logits (B, C, H, W) of images (B, 3, H, W) uint8: the method's own, or the plain head's."""
-        features, size = self.network.features(images), images.shape[-2:]
-        logits = (
-            self.network.classifier(features) if plain_head else self.methods[self.predictor].predict(features, size)
-        )
+    def predict(self, images: Tensor, *, head: str | None = None) -> Tensor:
+        """Logits (B, C, H, W) of images (B, 3, H, W) uint8, (B, C, 1, 1) of a network that pools: the method's own, or
+        those of one of the `heads`.
+        """
+        size = (1, 1) if self.network.pools else images.shape[-2:]
+        if head is None:
+            logits = self.methods[self.predictor].predict(self.network.features(images), size)
+        else:
+            logits = self.heads[head](images)
         return upsample(full_precision(logits), size)
 
     def parameter_groups(self, encoder_learning_rate: float) -> list[dict]:
         """Optimiser groups: encoder, the rest of the network, then each method's own."""
         encoder = self.network.encoder_parameters()
-        own = [group for method in self.methods for group in method.parameter_groups()]
+        own = [dict(group) for method in self.methods for group in method.parameter_groups()]
+        for group in own:
+            if group.pop("encoder", False):
+                group["lr"] = encoder_learning_rate
         apart = {id(p) for p in encoder} | {id(p) for group in own for p in group["params"]}
         rest = [p for p in self.network.parameters() if id(p) not in apart]
         groups = [{"params": encoder, "lr": encoder_learning_rate}, {"params": rest}, *own]

@@ -8,6 +8,7 @@ Shapes: B images of H x W, K feature channels, C classes, features at h x w.
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from urllib.error import URLError
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models.segmentation.fcn import FCNHead
 
+from segrepro.classifiers import MLP, Pooled, ResNet20
 from segrepro.errors import InputError
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -49,12 +51,15 @@ class Network(nn.Module):
     body: float images (B, 3, H, W) -> features (B, K, h, w); its `encoder` holds what was pretrained.
     stages: the last four levels of the encoder, by name.
     multiple: image sides must be divisible by this. rectified: whether A is never negative (its last layer is a ReLU).
+    pools: whether it classifies whole images, so that h = w = 1.
     """
 
-    def __init__(self, body: nn.Module, stages: dict[str, Stage], *, width: int, classes: int,
-                 mean: tuple[float, ...], std: tuple[float, ...], multiple: int, rectified: bool = True):  # fmt: skip
+    twin: Callable[[], "Network"]  # another network of this kind, independently initialised; `build` sets it
+
+    def __init__(self, body: nn.Module, stages: dict[str, Stage], *, width: int, classes: int, mean: tuple[float, ...],
+                 std: tuple[float, ...], multiple: int, rectified: bool = True, pools: bool = False):  # fmt: skip
         super().__init__()
-        self.body, self.multiple, self.rectified = body, multiple, rectified
+        self.body, self.multiple, self.rectified, self.pools = body, multiple, rectified, pools
         self._stages = stages  # in a dict, so that the modules are registered once, in the body
         self.classifier = nn.Conv2d(width, classes, kernel_size=1)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
@@ -64,7 +69,7 @@ class Network(nn.Module):
         """Images (B, 3, H, W) uint8 -> A (B, K, h, w), what enters the classifier (after dropout, where there is
         one).
         """
-        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        x = images.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
         return self.body(x)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,8 +77,8 @@ class Network(nn.Module):
         return upsample(self.classifier(self.features(images)), images.shape[-2:])
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """The pretrained part, which usually learns more slowly."""
-        return list(self.body.encoder.parameters())
+        """The part that can be pretrained, which usually learns more slowly."""
+        return list(self.body.encoder.parameters()) if hasattr(self.body, "encoder") else []
 
     def stage(self, name: str) -> Stage:
         """The stage of that name. Raises InputError listing the stages if there is none."""
@@ -169,13 +174,18 @@ def _with_weights(encoder: str, pretrained: bool, make: Callable[[bool], nn.Modu
         ) from error
 
 
-def _on_timm(encoder: str, pretrained: bool, make: Callable[[str | None], nn.Module]) -> nn.Module:
-    """`make(weights)`, a module whose `encoder` is segmentation-models-pytorch's wrapper of a timm model."""
+def _on_timm(encoder: str, pretrained: bool, make: Callable[[bool], nn.Module]) -> nn.Module:
+    """`make(pretrained)`, a module whose `encoder` is a timm model, or segmentation-models-pytorch's wrapper of one."""
     packaged = pretrained and encoder == "tf_efficientnet_lite0"
-    model = _with_weights(encoder, pretrained and not packaged, lambda weights: make("imagenet" if weights else None))
+    model = _with_weights(encoder, pretrained and not packaged, make)
     if packaged:
-        _load_packaged_weights(model.encoder.model)
+        _load_packaged_weights(getattr(model.encoder, "model", model.encoder))
     return model
+
+
+def _smp_weights(pretrained: bool) -> str | None:
+    """What segmentation-models-pytorch calls ImageNet weights, or none."""
+    return "imagenet" if pretrained else None
 
 
 def _timm_stages(encoder: nn.Module) -> dict[str, Stage]:
@@ -195,7 +205,7 @@ def _smp(model_class: type, multiple: int, **options):
             raise InputError(f"output_stride: {model_class.__name__} has a fixed one; leave it None")
         chosen = options if output_stride is None else {"encoder_output_stride": output_stride}
         model = _on_timm(encoder, pretrained, lambda weights: model_class(
-            f"tu-{encoder}", encoder_weights=weights, classes=classes, **chosen))  # fmt: skip
+            f"tu-{encoder}", encoder_weights=_smp_weights(weights), classes=classes, **chosen))  # fmt: skip
         head = model.segmentation_head[0]
         assert head.kernel_size == (1, 1), f"{model_class.__name__} does not end in a 1x1 convolution"
         return Network(_Body(model.encoder, model.decoder), _timm_stages(model.encoder), width=head.in_channels,
@@ -214,7 +224,8 @@ def _dilated(make_decoder: Callable[[list[int]], tuple[nn.Module, int]]):
         cfg, output_stride = _pretrained_cfg(encoder), output_stride or 8
 
         body = _on_timm(encoder, pretrained, lambda weights: _Body(
-            smp.encoders.get_encoder(f"tu-{encoder}", weights=weights, output_stride=output_stride), None))  # fmt: skip
+            smp.encoders.get_encoder(f"tu-{encoder}", weights=_smp_weights(weights), output_stride=output_stride), None)
+        )  # fmt: skip
         body.decoder, width = make_decoder(body.encoder.out_channels)
         return Network(body, _timm_stages(body.encoder), width=width, classes=classes, mean=cfg.mean, std=cfg.std,
                        multiple=output_stride)  # fmt: skip
@@ -280,6 +291,33 @@ def _hrnet(encoder: str, classes: int, output_stride: int | None, pretrained: bo
                    mean=cfg.mean, std=cfg.std, multiple=32)  # fmt: skip
 
 
+def _mlp(size: tuple[int, int] | None, classes: int) -> Network:
+    """LfF's multi-layer perceptron, on inputs in [0, 1]."""
+    if size is None:
+        raise InputError("architecture: mlp must know the height and width of the images; give `size`")
+    return _on_unit_range(MLP(size), classes)
+
+
+def _resnet20(size: tuple[int, int] | None, classes: int) -> Network:
+    """ResNet-20, on inputs with the mean and deviation of CIFAR-10's training images."""
+    network = _on_unit_range(ResNet20(), classes, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+    nn.init.kaiming_normal_(network.classifier.weight)
+    return network
+
+
+def _on_unit_range(body: MLP | ResNet20, classes: int, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)) -> Network:
+    return Network(body, {}, width=body.width, classes=classes, mean=mean, std=std, multiple=1, pools=True)
+
+
+def _pooled(encoder: str, classes: int, output_stride: int | None, pretrained: bool) -> Network:
+    """A timm encoder that classifies whole images."""
+    cfg = _pretrained_cfg(encoder)
+    if output_stride is not None:
+        raise InputError("output_stride: a network that pools has none; leave it None")
+    body = _on_timm(encoder, pretrained, lambda weights: Pooled(encoder, weights))
+    return Network(body, {}, width=body.width, classes=classes, mean=cfg.mean, std=cfg.std, multiple=1, pools=True)
+
+
 ARCHITECTURES = {
     "deeplabv3plus": _smp(smp.DeepLabV3Plus, multiple=16, encoder_output_stride=16),
     "fpn": _smp(smp.FPN, multiple=32),
@@ -288,19 +326,31 @@ ARCHITECTURES = {
     "upernet": _smp(smp.UPerNet, multiple=32),
     "pspnet": _dilated(_pyramid),
     "fcn": _dilated(_fully_convolutional),
+    "pooled": _pooled,
 }
+WITHOUT_ENCODER = {"mlp": _mlp, "resnet20": _resnet20}  # whole by themselves; `pooled` and these classify whole images
 
 
-def build(
-    architecture: str, encoder: str, classes: int, *, output_stride: int | None = None, pretrained: bool = True
-) -> Network:
-    """A network by name: `architecture` from ARCHITECTURES, `encoder` a timm name (torchvision's for deeplabv3).
+def build(architecture: str, encoder: str, classes: int, *, output_stride: int | None = None, pretrained: bool = True,
+          size: tuple[int, int] | None = None, input_divisor: float = 1.0) -> Network:  # fmt: skip
+    """A network by name: `architecture` of ARCHITECTURES with `encoder` a timm name (torchvision's for deeplabv3), or
+    one of WITHOUT_ENCODER with the encoder "none".
 
     output_stride: 8 or 16 where the architecture leaves it open, None for its usual one. pretrained: ImageNet weights.
+    size: height and width of the images, for mlp. input_divisor: divides the normalised inputs once more.
     Raises InputError for unknown names and combinations that do not exist.
     """
-    if architecture not in ARCHITECTURES:
-        raise InputError(f"architecture: unknown '{architecture}'; valid: {', '.join(ARCHITECTURES)}")
+    if architecture not in ARCHITECTURES | WITHOUT_ENCODER:
+        raise InputError(f"architecture: unknown '{architecture}'; valid: {', '.join(ARCHITECTURES | WITHOUT_ENCODER)}")
     if output_stride not in (None, 8, 16):
         raise InputError(f"output_stride: {output_stride} is neither 8 nor 16")
-    return ARCHITECTURES[architecture](encoder, classes, output_stride, pretrained)
+    if make := WITHOUT_ENCODER.get(architecture):
+        if encoder != "none" or output_stride is not None or pretrained:
+            raise InputError(f"architecture: {architecture} goes with encoder=none, pretrained=False, no output_stride")
+        network = make(size, classes)
+    else:
+        network = ARCHITECTURES[architecture](encoder, classes, output_stride, pretrained)
+    network.std *= input_divisor
+    network.twin = partial(build, architecture, encoder, classes, output_stride=output_stride, pretrained=pretrained,
+                           size=size, input_divisor=input_divisor)  # fmt: skip
+    return network

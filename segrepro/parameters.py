@@ -59,13 +59,15 @@ class Training(Flat):
     iterations: pydantic.PositiveInt = 400
     batch_size: pydantic.PositiveInt = 8
     crop_size: Size | None = None
-    augmentation: Literal["none", "flip", "scale_crop", "resized_crop"] = "scale_crop"
+    augmentation: Literal["none", "flip", "pad_crop", "scale_crop", "resized_crop"] = "scale_crop"
     optimiser: Literal["sgd", "adamw"] = "sgd"
     learning_rate: pydantic.PositiveFloat = 0.01
     encoder_learning_rate: pydantic.PositiveFloat | None = None  # None: the same as learning_rate
     weight_decay: pydantic.NonNegativeFloat = 1e-4
+    decay_power: pydantic.NonNegativeFloat = 0.9  # of the poly decay of learning rates; 0 keeps them constant
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # beta1 of AdamW
     precision: Literal["float32", "bf16", "fp16", "float64"] = "float32"
+    input_divisor: pydantic.PositiveFloat = 1.0  # divides the normalised inputs once more (LfF's authors: 255)
     evaluations: pydantic.PositiveInt = 1  # evenly spaced over the training, the last at its end
     inference: Literal["single_scale", "multi_scale", "sliding_window"] = "single_scale"
 

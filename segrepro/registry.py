@@ -15,6 +15,7 @@ from segrepro.models import Network
 from segrepro.papers.dropclass import DropClass
 from segrepro.papers.essnet import ESSNet
 from segrepro.papers.fbnet import FBNet
+from segrepro.papers.lff import LfF
 from segrepro.papers.region_rebalance import RegionRebalance
 
 METHODS: dict[str, type[Method]] = {
@@ -32,6 +33,9 @@ METHODS: dict[str, type[Method]] = {
     "dice": comparators.Dice,
     "essnet": ESSNet,
     "cosine_classifier": comparators.CosineClassifier,
+    "lff": LfF,
+    "group_dro": comparators.GroupDRO,
+    "repair": comparators.Repair,
 }
 
 

@@ -46,8 +46,12 @@ class Record(pydantic.BaseModel):
     pixel_counts: list[int]  # of the training split
     image_counts: list[int]
     history: list[dict[str, float]]  # iteration, learning_rate, loss and each of its terms
-    evaluations: dict[str, dict[str, list]]  # name -> {"matrix": C x C} or, above 300 classes, {"tp", "fp", "fn"}
-    curve: list[dict[str, Any]] = []  # iteration, tp, fp, fn of the evaluations during training
+    group_names: list[str] = []  # values of the bias attribute, where the data set knows one
+    aligned: list[list[bool]] = []  # C x G, see datasets.base.Groups
+    evaluations: dict[str, dict[str, list]]  # name -> {"matrix": C x C} or, above 300 classes, {"tp", "fp", "fn"};
+    # with a bias attribute also {"by_group": G x C x C}
+    curve: list[dict[str, Any]] = []  # iteration, tp, fp, fn of the evaluations during training; with a bias attribute
+    # also, for each head, "hits" G x C and the mean losses of watched training samples, "aligned" and "conflicting"
     notes: list[str] = []
 
 
@@ -68,6 +72,13 @@ class Run:
                 f"{self.folder}: evaluation '{evaluation}' keeps TP, FP and FN only (more than 300 classes), no matrix"
             )
         return np.asarray(stored["matrix"], dtype=np.int64)
+
+    def group_counts(self, evaluation: str = "val") -> np.ndarray:
+        """The same by value of the bias attribute (G, C, C). Raises InputError if the data set knows none."""
+        stored = self.record.evaluations[evaluation]
+        if "by_group" not in stored:
+            raise InputError(f"{self.folder}: data set {self.record.parameters['dataset']} has no bias attribute")
+        return np.asarray(stored["by_group"], dtype=np.int64)
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:

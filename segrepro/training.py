@@ -6,7 +6,7 @@ Interrupted at any moment, a training goes on from its last checkpoint and ends 
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ VERSION = 1  # raised by hand when the same parameters give other results than b
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 30.0
 HISTORY_POINTS = 100  # a run's loss curves have about this many points, each the mean since the one before
-POLY_POWER = 0.9
 
 
 def make_accelerator(device: torch.device, precision: str) -> Accelerator:
@@ -51,7 +50,7 @@ def make_optimiser(learner: Learner, parameters: Training) -> torch.optim.Optimi
     """SGD or AdamW over the learner's groups, each with its own learning rate; `momentum` is AdamW's beta1."""
     groups = learner.parameter_groups(parameters.encoder_learning_rate or parameters.learning_rate)
     for group in groups:
-        group.setdefault("power", POLY_POWER)
+        group.setdefault("power", parameters.decay_power)
         if parameters.optimiser == "adamw" and "momentum" in group:
             group["betas"] = (group.pop("momentum"), 0.999)
     shared = {"lr": parameters.learning_rate, "weight_decay": parameters.weight_decay}
@@ -121,7 +120,10 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
 def _seeded_step(seed: int, iteration: int, iterations: int, batch: Batch, accelerator: Accelerator) -> Step:
     """Seed this iteration: dropout differs between processes, a method's shared draws do not."""
     shared, private = np.random.SeedSequence([seed, iteration]).spawn(2)
-    torch.manual_seed(int(private.spawn(accelerator.process_index + 1)[-1].generate_state(1)[0]))
+    own = int(private.spawn(accelerator.process_index + 1)[-1].generate_state(1)[0])
+    torch.default_generator.manual_seed(own)  # torch.manual_seed takes milliseconds for devices that are not in use
+    if accelerator.device.type == "cuda":
+        torch.cuda.manual_seed(own)
     generator = torch.Generator().manual_seed(int(shared.generate_state(1)[0]))
     return Step(iteration, iterations, generator, batch)
 
@@ -147,11 +149,11 @@ class _LossLog:
 
     def __init__(self, *, every: int, lag: int):
         self.every, self.lag = every, lag
-        self.pending: list[tuple[int, float, dict[str, Tensor], list[str]]] = []  # not read from the device yet
+        self.pending: list[tuple[int, float, dict[str, Tensor], Sequence[str]]] = []  # not read from the device yet
         self.window: list[dict[str, float]] = []  # read, not averaged yet
         self.history: list[dict[str, float]] = []
 
-    def add(self, iteration: int, learning_rate: float, terms: dict[str, Tensor], sources: list[str]) -> None:
+    def add(self, iteration: int, learning_rate: float, terms: dict[str, Tensor], sources: Sequence[str]) -> None:
         self.pending.append((iteration, learning_rate, terms, sources))
         if len(self.pending) > self.lag:
             self.flush()

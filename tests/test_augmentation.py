@@ -109,5 +109,5 @@ def test_pads_tells_which_images_are_smaller_than_the_crop():
 
 
 def test_unknown_kind_lists_the_valid_ones():
-    with pytest.raises(InputError, match="augmentation.*'mixup'.*none, flip, scale_crop, resized_crop"):
+    with pytest.raises(InputError, match="augmentation.*'mixup'.*none, flip, pad_crop, scale_crop, resized_crop"):
         Augmentation("mixup")

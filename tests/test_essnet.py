@@ -329,7 +329,7 @@ def test_the_head_replaces_the_classifier():
     assert isinstance(subject.network.classifier, EmbeddingHead)
     assert subject.network.classifier.class_embeddings.shape == (3, 5)
     assert subject.predict(batch.images).shape == (2, 3, 32, 64)
-    assert not subject.has_own_prediction  # there is no plain head beside it
+    assert "plain_head" not in subject.heads  # there is no plain head beside it
     assert set(subject(batch, step)) == {"cross_entropy", "max_margin"}
     assert set(learner(margin=0.0)(batch, step)) == {"cross_entropy"}
 
@@ -455,14 +455,41 @@ def test_the_ledger_has_all_claims_and_its_checks_hold():
     assert {claims.judge(name).outcome for name in checked} == {"reproduced"}
 
 
+@pytest.mark.parametrize("loss", scaling.LOSSES)
+def test_memory_follows_a_straight_line_once_the_chunks_are_full(loss, monkeypatch):
+    """What is drawn on from 2000 and 4000 pixels is what is counted at 20 000."""
+    classes, device = 50, torch.device("cpu")
+    monkeypatch.setattr(scaling, "PIXELS", 2000)
+    monkeypatch.setattr(scaling, "CHUNK", 10_000)
+    monkeypatch.setattr(neighbours, "ENTRIES", 10_000)
+    monkeypatch.setitem(softmax.ENTRIES, "cpu", 10_000)
+    counted = scaling.extra_bytes(scaling.LOSSES[loss], *scaling.unit_vectors(20_000, classes, device))
+    assert scaling.extra_bytes_at(20_000, scaling.LOSSES[loss], classes, device) == pytest.approx(counted, rel=1e-3)
+
+
+def test_memory_made_by_another_library_is_counted():
+    """As the neighbours that faiss finds; and what lies in an input's memory is not."""
+    x, mu, y = scaling.unit_vectors(1000, 10, torch.device("cpu"))
+    foreign = lambda x, mu, y: x.sum() * mu.sum() * torch.from_numpy(np.zeros(10**6, np.float32)).sum()  # noqa: E731
+    assert 3.9e6 < scaling.extra_bytes(foreign, x, mu, y) < 4.1e6
+    assert scaling.extra_bytes(lambda x, mu, y: x.view(-1).dot(x.T.T.view(-1)) + mu.sum(), x, mu, y) < 2 * x.nbytes
+
+
 def test_the_benchmark_has_a_row_a_loss_and_number_of_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "SCALING", tmp_path / "scaling.json")
+    monkeypatch.setattr(scaling, "PIXELS", 2048)
+    monkeypatch.setattr(scaling, "CHUNK", 2**16)
     with pytest.raises(InputError, match=r"python -m segrepro\.analysis\.scaling"):
         scaling.recorded()
-    table = scaling.as_table(scaling.measure(pixels=512, classes=(5, 150), rounds=1))
+    rows = scaling.measure(pixels=512, classes=(5, 150), rounds=1)
+    assert {(row["pixels"], row["memory pixels"], row["device"]) for row in rows} == {(512, 2_621_440, "cpu")}
+    table = scaling.as_table(rows)
     assert table.shape == (len(scaling.LOSSES), 4)
     assert (table["milliseconds"] >= 0).all(axis=None)
-    assert table.loc["dense", ("extra MiB", 150)] > table.loc["dense", ("extra MiB", 5)]
+    dense = table.loc["dense", "extra MiB"]
+    assert dense[150] == pytest.approx(3 * 4 * 150 * 2.5, rel=0.05)  # logits, probabilities and gradient, a MiB a 2**18
+    assert dense[5] < dense[150]
+    assert table.loc["nearest", ("extra MiB", 150)] < dense[150]
     monkeypatch.setattr("sys.argv", ["scaling", "--pixels", "64"])
     monkeypatch.setattr(scaling, "CLASSES", (5,))
     scaling.main()

@@ -25,17 +25,17 @@ class Colours(torch.nn.Module):
 
     def __init__(self, *, multiple: int = 4, context: int = 0):
         super().__init__()
-        self.network = SimpleNamespace(multiple=multiple, mean=torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.network = SimpleNamespace(multiple=multiple, pools=False, mean=torch.tensor(MEAN).view(1, 3, 1, 1))
         self.frozen, self.trained = torch.nn.BatchNorm2d(3).eval(), torch.nn.BatchNorm2d(3)
         self.context, self.modes, self.seen = context, [], []
 
-    def predict(self, images, *, plain_head=False):
+    def predict(self, images, *, head=None):
         assert images.dtype == torch.uint8
         assert images.shape[-2] % self.network.multiple == images.shape[-1] % self.network.multiple == 0
         self.modes.append(any(module.training for module in self.modules()))
         self.seen.append(images)
         scores = avg_pool2d(images.float(), 2 * self.context + 1, stride=1, padding=self.context)
-        return scores.flip(1) if plain_head else scores
+        return scores.flip(1) if head else scores
 
 
 def assert_as_made(learner: Colours) -> None:
@@ -88,7 +88,7 @@ def test_counts_equal_a_loop_over_pixels(context):
 def test_the_plain_head_is_counted_when_asked_for():
     split, learner = random_split(), Colours()
     counts = evaluation.confusion_counts(learner, split, device=CPU)
-    plain = evaluation.confusion_counts(learner, split, device=CPU, plain_head=True)
+    plain = evaluation.confusion_counts(learner, split, device=CPU, head="plain_head")
     np.testing.assert_array_equal(plain, counts[:, ::-1])  # the order of channels is reversed, and with it the winner
 
 
@@ -117,7 +117,7 @@ def test_multi_scale_puts_mirrored_predictions_back():
 
 def test_multi_scale_sees_each_scale_and_its_mirror_image():
     learner, seen = Colours(multiple=1), []
-    learner.predict = lambda images, plain_head: (seen.append(images), images.float())[1]
+    learner.predict = lambda images, head: (seen.append(images), images.float())[1]
     image = torch.arange(8 * 12, dtype=torch.uint8).view(1, 1, 8, 12).repeat(1, 3, 1, 1)
     evaluation.predictor(learner, inference="multi_scale")(image)
     assert [tuple(x.shape[-2:]) for x in seen[::2]] == [(4, 6), (6, 9), (8, 12), (10, 15), (12, 18), (14, 21)]
@@ -135,7 +135,7 @@ def test_windows_of_a_pixel_wise_predictor_change_nothing(window):
 def test_overlapping_windows_are_averaged_by_hand():
     """Windows of 3 over 4 pixels start at 0 and 1. A window's own first column is of class 0, the others of class 1."""
     learner = Colours(multiple=1)
-    learner.predict = lambda images, plain_head: (
+    learner.predict = lambda images, head: (
         100.0 * one_hot(torch.tensor([0, 1, 1]).expand(1, images.shape[-2], 3), 2).permute(0, 3, 1, 2)
     )
     scores = evaluation.predictor(learner, inference="sliding_window", crop_size=(3, 3))(torch.zeros(1, 3, 3, 4).byte())
@@ -203,7 +203,7 @@ def test_example_predictions_survive_storing(tmp_path):
 def test_example_predictions_of_more_classes_than_a_byte_holds():
     split, learner = ArraySplit([np.zeros((5, 6))], classes=700), Colours()
     classes = torch.arange(8 * 8).view(8, 8) * 11
-    learner.predict = lambda images, plain_head: one_hot(classes, 700).permute(2, 0, 1)[None].float()
+    learner.predict = lambda images, head: one_hot(classes, 700).permute(2, 0, 1)[None].float()
     stored = evaluation.stored_examples(evaluation.example_predictions(learner, split, [0], device=CPU))
     np.testing.assert_array_equal(stored[0], classes[:5, :6])
 

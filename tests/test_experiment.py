@@ -194,7 +194,8 @@ def test_a_mapping_of_parameters_is_left_as_it_was():
 DECIDES = [
     {"iterations": 9}, {"batch_size": 3}, {"crop_size": "32x32"}, {"learning_rate": 0.5}, {"pretrained": True},
     {"architecture": "deeplabv3plus"}, {"encoder": "resnet18"}, {"precision": "bf16"}, {"inference": "multi_scale"},
-    {"evaluations": 2}, {"augmentation": "none"}, {"alpha": 9.5}, {"size": "48x64"}, {"co_location": 0.5},
+    {"evaluations": 2}, {"augmentation": "none"}, {"decay_power": 0.5}, {"input_divisor": 2},
+    {"alpha": 9.5}, {"size": "48x64"}, {"co_location": 0.5},
     {"train_scenes": 7}, {"val_scenes": 3}, {"scene_seed": 1}, {"rarity": 2.0},
 ]  # fmt: skip
 DECIDES_NOTHING = [
@@ -256,7 +257,8 @@ def test_a_parameter_added_later_leaves_the_keys_of_finished_runs(monkeypatch):
 def test_a_record_says_every_parameter_also_those_at_their_defaults(finished):
     _, run = finished
     own = DropClass.Parameters.model_fields
-    assert set(run.record.parameters) == {"dataset", "methods", *own, *Training.model_fields}
+    data = {"size", "train_scenes", "val_scenes"}  # of the data set's options those that are not at their defaults
+    assert set(run.record.parameters) == {"dataset", "methods", *data, *own, *Training.model_fields}
 
 
 def test_keys_are_those_of_the_committed_records():

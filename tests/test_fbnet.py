@@ -251,7 +251,7 @@ def test_the_point_wise_loss_is_cross_entropy_of_all_classes_on_x_o():
     seen = []
     subject.network.modify_stage("res4", lambda x: seen.append(x) or x)
     terms = losses(subject, batch)
-    logits = subject.methods[0].heads["res4"](seen[0])
+    logits = subject.methods[0].auxiliary_heads["res4"](seen[0])
     assert logits.shape[1] == len(CLASSES)
     wanted = cross_entropy(models.upsample(logits, (32, 64)), batch.labels, ignore_index=IGNORE)
     torch.testing.assert_close(terms["pointwise"], wanted)
@@ -273,7 +273,7 @@ def test_the_head_is_for_training_only():
     """At prediction it is neither called nor are its inputs kept."""
     subject = learner().eval()
     method = subject.methods[0]
-    method.heads["res5"].register_forward_hook(lambda *_: pytest.fail("the head was called"))
+    method.auxiliary_heads["res5"].register_forward_hook(lambda *_: pytest.fail("the head was called"))
     with torch.no_grad():
         subject.predict(batch_of().images)
     assert not method._outputs
@@ -317,6 +317,25 @@ def test_measurements_are_summed_over_the_split():
     assert found["strength/res5"][2].tolist() == counts.tolist()
     assert (found["strength/res5"][0] > found["strength/res5"][1]).all()  # both sensors are below 1
     assert evaluation.measurements(learner("plain"), split, device=torch.device("cpu")) == {}
+
+
+def test_maps_of_examples_cover_the_padded_image():
+    images = [np.full((40, 64, 3), 50 * i, dtype=np.uint8) for i in range(3)]
+    split = ArraySplit([np.zeros((40, 64))] * 3, images, classes=4)
+    subject, device = learner(stages="res4,res5").eval(), torch.device("cpu")
+    found = evaluation.example_maps(subject, split, [0, 2], device=device)
+    assert {name: array.shape for name, array in found.items()} == {
+        "maps/0/strength/res4": (2, 4, 4), "maps/0/strength/res5": (2, 2, 2),
+        "maps/2/strength/res4": (2, 4, 4), "maps/2/strength/res5": (2, 2, 2),
+    }  # fmt: skip
+    padded = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    padded[:, :, :40] = 100
+    with torch.inference_mode():
+        expected = subject.methods[0].maps(padded)["strength/res5"][0]
+    kept = evaluation.stored_maps(found, "strength/res5")
+    assert list(kept) == [0, 2]
+    np.testing.assert_allclose(kept[2], expected, rtol=2e-3)
+    assert evaluation.example_maps(learner("plain"), split, [0], device=device) == {}
 
 
 # the strong baseline (claim C12)
@@ -363,7 +382,7 @@ def test_the_strong_baseline_combines_all_three_with_fbnet():
 def test_the_foreground_is_all_but_the_background():
     assert learner().methods[0].foreground == FOREGROUND
     assert learner(foreground="sky, pole,sky").methods[0].foreground == [2, 3]
-    assert learner(foreground=["road"]).methods[0].heads["res5"].out_channels == 1
+    assert learner(foreground=["road"]).methods[0].auxiliary_heads["res5"].out_channels == 1
 
 
 @pytest.mark.parametrize(
@@ -420,8 +439,11 @@ def test_an_experiment_records_the_strength(tmp_path):
     assert run.record.evaluations["val"]["matrix"]
     assert run.arrays["strength/res5"].shape == (3, 19)
     assert EFFECTS["foreground_strength"](run) > -100
+    assert {i: maps.shape for i, maps in evaluation.stored_maps(run.arrays, "strength/res5").items()} == {
+        0: (2, 1, 2), 1: (2, 1, 2)
+    }  # fmt: skip
     again = experiment.learner(run)
-    assert again.methods[0].strength(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))["res5"].shape == (1, 2, 1, 2)
+    assert again.methods[0].maps(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))["strength/res5"].shape == (1, 2, 1, 2)
 
 
 # claims and quantities

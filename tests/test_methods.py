@@ -84,7 +84,7 @@ def test_class_weights_combine_with_dropclass(network):
     """Median of (100, 50) is 75: weights 0.75 and 1.5, and 0 for a class without a pixel."""
     subject = learner(network, "dropclass", "median_frequency")
     assert subject.class_weights.tolist() == [0.75, 1.5, 0.0]
-    assert subject.has_own_prediction
+    assert "plain_head" in subject.heads
 
 
 def test_ignore_label_ignores_one_class_at_most(network):

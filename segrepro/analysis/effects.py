@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.stats
 
 from segrepro import metrics
-from segrepro.analysis import correlation, erasure, imbalance
+from segrepro.analysis import bias, correlation, erasure, imbalance
 from segrepro.runs import Record, Run
 
 Value = float | pd.Series
@@ -113,6 +113,14 @@ def mean_iou_above_all(run: Run, classes: str | Sequence[str]) -> float:
 def mean_accuracy(run: Run, classes: str | Sequence[str] | None = None) -> float:
     """Mean class accuracy over the validation set, in points, over all classes or a class set."""
     return 100 * float(metrics.mean_accuracy(run.record.evaluations["val"], class_indices(run.record, classes)))
+
+
+@score()
+def class_accuracy(run: Run, classes: str | Sequence[str] | None = None) -> pd.Series:
+    """Accuracy of every class of the validation set, or of a class set, in points."""
+    names, chosen = run.record.class_names, class_indices(run.record, classes)
+    accuracy = 100 * metrics.class_accuracy(run.record.evaluations["val"])
+    return pd.Series(accuracy[chosen], index=[names[c] for c in chosen])
 
 
 @score()
@@ -240,3 +248,87 @@ def foreground_strength(run: Run) -> float:
 def foreground_strength_gained(run: Run) -> float:
     """How many percentage points more that is than for X_l, what the module was given."""
     return 100 * (_foreground_strength(run, 1) - _foreground_strength(run, 0))
+
+
+def _accuracy(run: Run, kind: str, head: str | None = None) -> float:
+    if not run.record.aligned:
+        raise NotJudged("needs a data set that knows its bias attribute")
+    return bias.of_run(run, head)[kind]
+
+
+@score()
+def unbiased_accuracy(run: Run) -> float:
+    """Mean accuracy over the cells of class and bias value, in percent (LfF Table 2)."""
+    return _accuracy(run, "unbiased")
+
+
+@score()
+def conflicting_accuracy(run: Run) -> float:
+    """The same over the cells in which the bias is wrong (LfF Table 3)."""
+    return _accuracy(run, "conflicting")
+
+
+@effect()
+def relative_accuracy_drop(biased: Run, unbiased: Run) -> float:
+    """Unbiased accuracy after training on biased data, relative to training on unbiased data, in percent (LfF
+    Table 1).
+    """
+    return 100 * (_accuracy(biased, "unbiased") / _accuracy(unbiased, "unbiased") - 1)
+
+
+@effect()
+def unbiased_above_best(method: Run, *others: Run) -> float:
+    """Unbiased accuracy minus the highest one of the others (LfF Table 2)."""
+    return _accuracy(method, "unbiased") - max(_accuracy(run, "unbiased") for run in others)
+
+
+@effect()
+def conflicting_above_best(method: Run, *others: Run) -> float:
+    """Accuracy on conflicting images minus the highest one of the others (LfF Table 3)."""
+    return _accuracy(method, "conflicting") - max(_accuracy(run, "conflicting") for run in others)
+
+
+@effect()
+def first_conflicting_loss_rise(run: Run) -> float:
+    """How far the loss of conflicting training samples rises above its value before training (LfF Figure 2)."""
+    losses = bias.curve(run)["loss conflicting"]
+    return float(losses.max() - losses.iloc[0])
+
+
+@effect()
+def largest_loss_gap(malignant: Run, benign: Run) -> float:
+    """Largest lead of the conflicting over the aligned samples' loss: that of a malignant bias over a benign one's."""
+    tables = [bias.curve(run) for run in (malignant, benign)]
+    first, second = ((table["loss conflicting"] - table["loss aligned"]).max() for table in tables)
+    return float(first - second)
+
+
+@effect()
+def biased_network_aligned_errors(run: Run) -> float:
+    """Errors of LfF's f_B on aligned images, in percent (LfF Figure 4)."""
+    return 100 - _accuracy(run, "aligned", "biased")
+
+
+@effect()
+def biased_network_above_chance(run: Run) -> float:
+    """Accuracy of LfF's f_B on conflicting images above that of guessing (LfF Figure 4)."""
+    return _accuracy(run, "conflicting", "biased") - 100 / len(run.record.class_names)
+
+
+@score()
+def accuracy_gap(run: Run) -> float:
+    """Accuracy on aligned minus that on conflicting images."""
+    return _accuracy(run, "aligned") - _accuracy(run, "conflicting")
+
+
+@effect("watched/conflicting/biased")
+def difficulty_gap(run: Run) -> float:
+    """Mean W of conflicting minus that of aligned training samples, in percent (LfF Section 3)."""
+    of = bias.difficulty(run)
+    return 100 * float(of["conflicting"].mean() - of["aligned"].mean())
+
+
+@effect("watched/conflicting/biased")
+def difficulty_detects(run: Run) -> float:
+    """Area under the ROC curve of W as a detector of conflicting samples, above chance, in percent."""
+    return 100 * (bias.detection(run) - 0.5)

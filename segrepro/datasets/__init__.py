@@ -12,7 +12,8 @@ from segrepro.datasets.base import Dataset
 from segrepro.errors import InputError
 from segrepro.parameters import Flat, validated
 
-NAMES = ("synthetic", "many_classes", "camvid", "cityscapes", "folder")
+CLASSIFIED = ("colored_digits", "colored_mnist", "corrupted_cifar10", "celeba", "bar")  # one label an image
+NAMES = ("synthetic", "many_classes", "camvid", "cityscapes", "folder", *CLASSIFIED)
 
 
 def _module(name: str) -> ModuleType:

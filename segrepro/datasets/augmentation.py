@@ -9,9 +9,10 @@ from torchvision.transforms import v2
 from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
 
-KINDS = ("none", "flip", "scale_crop", "resized_crop")
+KINDS = ("none", "flip", "pad_crop", "scale_crop", "resized_crop")
 FILL = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE}
 SCALES = (0.5, 2.0)
+SHIFT = 4  # pixels
 
 
 class Augmentation:
@@ -19,10 +20,12 @@ class Augmentation:
 
     none: a random crop.
     flip: a random crop, mirrored half the time.
+    pad_crop: shifted by up to 4 pixels, mirrored half the time (what is usual on CIFAR-10).
     scale_crop: resized by a factor of 0.5 to 2, cropped, mirrored, colours varied.
     resized_crop: a quarter to the whole of the area, 1.1 to 1.6 times as wide as high, resized to the crop's size,
         mirrored, colours varied.
     Where a crop reaches beyond the image it is black and IGNORE. crop_size: (height, width); None is each image's own.
+    The label of a whole image stays as it is.
     """
 
     def __init__(self, kind: str, crop_size: tuple[int, int] | None = None):
@@ -34,6 +37,9 @@ class Augmentation:
 
     def __call__(self, image: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
         """Image (H, W, 3) uint8 and labels (H, W) int16 -> (3, h, w) uint8 and (h, w) int16, decided by the seed."""
+        if labels.shape != image.shape[:2]:
+            blank = np.zeros(image.shape[:2], dtype=labels.dtype)
+            return self(image, blank, seed)[0], torch.from_numpy(labels)
         sample = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), tv_tensors.Mask(torch.from_numpy(labels))
         with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerator too
@@ -53,6 +59,8 @@ class Augmentation:
         size = self.crop_size or tuple(labels.shape)
         if self.kind == "resized_crop":
             return v2.RandomResizedCrop(size, scale=(0.25, 1.0), ratio=(1.1, 1.6))(image, labels)
+        if self.kind == "pad_crop":
+            return v2.RandomCrop(size, padding=SHIFT, pad_if_needed=True, fill=FILL)(image, labels)
         if self.kind != "scale_crop":
             return v2.RandomCrop(size, pad_if_needed=True, fill=FILL)(image, labels)
         # Cropping the window that becomes `size` and then resizing it is the same as the other way round, without

@@ -1,7 +1,10 @@
-"""What every segmentation data set is: classes, splits of images with masks, and the settings that suit it."""
+"""What every data set is: classes, splits of images with labels, and the settings that suit it.
+
+In classification the label map of an image is one pixel: labels (1, 1). All else is as in segmentation.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,11 +34,25 @@ class Classes:
         return [self.names.index(name) for name in names]
 
 
+@dataclass(frozen=True)
+class Groups:
+    """A bias attribute, where a data set knows one: G values, and which of them each image has.
+
+    names: what the values are called; index (N,) int64: the value of each image; aligned (C, G) bool: whether an image
+    of class c with value g is bias-aligned, that is, whether reading the attribute alone would get it right.
+    """
+
+    names: tuple[str, ...]
+    index: np.ndarray
+    aligned: np.ndarray
+
+
 class Split(ABC):
-    """The images and masks of one split ("train" or "val"), in a fixed order."""
+    """The images and labels of one split ("train" or "val"), in a fixed order."""
 
     classes: Classes
     fingerprint: str  # changes whenever the content does; part of the key of runs and cached statistics
+    groups: Groups | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -54,6 +71,28 @@ class Split(ABC):
     @abstractmethod
     def source(self, index: int) -> str:
         """What to call sample `index` in a message: its file, or the recipe of a generated scene."""
+
+
+class Images(Split):
+    """Classified images of one size, in memory."""
+
+    def __init__(self, classes: Classes, images: np.ndarray, labels: np.ndarray, fingerprint: str,
+                 source: Callable[[int], str], groups: Groups | None = None):  # fmt: skip
+        """images (N, H, W, 3) uint8, labels (N,) of whole images; source(index): what to call an image in a message."""
+        self.classes, self.fingerprint, self.groups, self._source = classes, fingerprint, groups, source
+        self.images, self.label_maps = images, np.asarray(labels, dtype=np.int16).reshape(-1, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[index], self.label_maps[index]
+
+    def labels(self, index: int) -> np.ndarray:
+        return self.label_maps[index]
+
+    def source(self, index: int) -> str:
+        return self._source(index)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """From a split to batches: seeded order and augmentation, slices for several processes, workers, an in-memory cache."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from segrepro.datasets.augmentation import Augmentation
-from segrepro.datasets.base import IGNORE, Split
+from segrepro.datasets.base import IGNORE, Images, Split
 from segrepro.errors import InputError
 from segrepro.progress import SHOW_PROGRESS
 
@@ -31,7 +31,7 @@ class Batch:
     images: Tensor
     labels: Tensor
     index: Tensor
-    sources: list[str]
+    sources: Sequence[str]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         moved = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.labels, self.index))
@@ -46,7 +46,8 @@ class InMemory(Split):
     """A split with every sample decoded once, up front, so that worker processes share the memory."""
 
     def __init__(self, split: Split):
-        self.classes, self.fingerprint, self._split = split.classes, split.fingerprint, split
+        self.classes, self.fingerprint, self.groups = split.classes, split.fingerprint, split.groups
+        self._split = split
         indices = tqdm(range(len(split)), "decoding", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS)
         self._samples = [split[index] for index in indices]
 
@@ -62,6 +63,8 @@ class InMemory(Split):
 
 def in_memory(split: Split) -> Split:
     """The split decoded in memory, or as it is where that would take more than MEMORY_LIMIT (by its first sample)."""
+    if isinstance(split, Images):
+        return split
     size = sum(array.nbytes for array in split[0])
     return InMemory(split) if size * len(split) <= MEMORY_LIMIT else split
 
@@ -76,18 +79,30 @@ class _Order:
     slots: np.ndarray
     seed: int
 
+    def places(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Epoch and slots of places start..stop-1 of the stream, in one piece for each epoch."""
+        length = len(self.slots)
+        for epoch in range(start // length, -(-stop // length)):
+            order = _permutation(self.seed, epoch, length)
+            yield epoch, order[max(start - epoch * length, 0) : stop - epoch * length]
+
+    def indices(self, start: int, stop: int) -> np.ndarray:
+        """Indices (stop - start,) of these places."""
+        return self.slots[np.concatenate([slots for _, slots in self.places(start, stop)])]
+
     def draws(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Index and augmentation's seed, drawn from (seed, epoch, slot), of places start..stop-1 of the stream."""
+        """Index and augmentation's seed, drawn from (seed, epoch, slot), of these places."""
         drawn = []
-        for epoch, places in groupby(range(start, stop), key=lambda place: place // len(self.slots)):
-            order = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,))).permutation(
-                len(self.slots)
-            )
-            for place in places:
-                slot = int(order[place % len(order)])
+        for epoch, slots in self.places(start, stop):
+            for slot in map(int, slots):
                 sequence = np.random.SeedSequence(self.seed, spawn_key=(epoch, slot))
                 drawn.append((int(self.slots[slot]), int(sequence.generate_state(1)[0])))
         return drawn
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(length)
 
 
 @dataclass(frozen=True)
@@ -110,14 +125,14 @@ class _Samples(torch.utils.data.Dataset):
             image, labels = self.split[index]
         except InputError as error:
             return error
-        return _Sample(*self.change(image, labels, seed), index, labels.shape)
+        return _Sample(*self.change(image, labels, seed), index, image.shape[:2])
 
     def batch(self, samples: Sequence[_Sample | InputError]) -> tuple[Batch, list[tuple[int, int]]] | InputError:
         """The samples as one batch, and the sizes that their images had before any change."""
         if errors := [sample for sample in samples if isinstance(sample, InputError)]:
             return errors[0]
         sources, sizes = [self.split.source(sample.index) for sample in samples], [sample.size for sample in samples]
-        if odd := [i for i, sample in enumerate(samples) if sample.labels.shape != samples[0].labels.shape]:
+        if odd := [i for i, sample in enumerate(samples) if sample.image.shape != samples[0].image.shape]:
             return InputError(
                 f"{sources[0]} (height, width {sizes[0]}) and {sources[odd[0]]} {sizes[odd[0]]} cannot be in one "
                 "batch. Set crop_size: then all samples have that size."
@@ -160,8 +175,11 @@ def training_batches(
             "No training image is ever drawn: the split is empty, or `repeats` is 0 for all of them. Add images."
         )
     order, share, augment = _Order(slots, seed), batch_size // world, Augmentation(augmentation, crop_size)
-    samples, told = _Samples(split, augment), False
     firsts = range(start * batch_size + rank * share, stop * batch_size, batch_size)
+    if isinstance(split, Images) and augmentation == "none" and crop_size is None:
+        yield from (_gather(split, order.indices(first, first + share)) for first in firsts)
+        return
+    samples, told = _Samples(split, augment), False
     loader = DataLoader(
         samples,
         batch_sampler=(order.draws(first, first + share) for first in firsts),
@@ -187,6 +205,27 @@ def training_batches(
 
 
 @dataclass(frozen=True)
+class _Sources(Sequence):
+    """What to call the samples, found out only when a message needs it."""
+
+    split: Split
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> str:
+        return self.split.source(int(self.indices[place]))
+
+
+def _gather(split: Images, indices: np.ndarray) -> Batch:
+    """Images as they are, all at once: one by one they would take longer than a small network's step."""
+    images = torch.from_numpy(split.images[indices]).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(split.label_maps[indices]).long()
+    return Batch(images, labels, torch.from_numpy(indices), _Sources(split, indices))
+
+
+@dataclass(frozen=True)
 class _PadToMultiple:
     multiple: int
 
@@ -206,12 +245,16 @@ def evaluation_batches(
     Process `rank` of `world` gets every world-th image. A batch ends early where the next image has another size.
     Raises InputError if a sample cannot be read.
     """
+    if isinstance(split, Images) and multiple == 1:
+        indices = np.arange(rank, len(split), world)
+        yield from (_gather(split, indices[i : i + batch_size]) for i in range(0, len(indices), batch_size))
+        return
     samples, waiting = _Samples(split, _PadToMultiple(multiple)), []
     draws = [(index, 0) for index in range(rank, len(split), world)]
     for sample in DataLoader(samples, sampler=draws, batch_size=None, num_workers=workers, generator=torch.Generator()):
         if isinstance(sample, InputError):
             raise sample
-        if waiting and (len(waiting) == batch_size or waiting[0].labels.shape != sample.labels.shape):
+        if waiting and (len(waiting) == batch_size or waiting[0].image.shape != sample.image.shape):
             yield samples.batch(waiting)[0]
             waiting = []
         waiting.append(sample)

@@ -4,24 +4,28 @@ import hashlib
 import json
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from segrepro.datasets.base import IGNORE, Split
+from segrepro.datasets.base import IGNORE, Groups, Split
 from segrepro.files import write_atomically
 from segrepro.progress import SHOW_PROGRESS
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """pixel_counts (C,) int64: pixels labelled with each class; presence (N, C) bool: which of N images contain it."""
+    """pixel_counts (C,) int64: pixels labelled with each class; presence (N, C) bool: which of N images contain it.
+
+    groups: the bias attribute of the N images, where the data set knows one.
+    """
 
     pixel_counts: np.ndarray
     presence: np.ndarray
+    groups: Groups | None = None
 
     @property
     def images(self) -> int:
@@ -83,7 +87,7 @@ def class_statistics(split: Split, cache_dir: Path | None = None) -> Statistics:
     if absent := [name for name, count in zip(split.classes.names, statistics.pixel_counts, strict=True) if not count]:
         shown = ", ".join(absent[:10]) + ", ..." * (len(absent) > 10)
         warnings.warn(f"{len(absent)} classes never occur and are left out of imbalance factors: {shown}", stacklevel=2)
-    return statistics
+    return replace(statistics, groups=split.groups)
 
 
 def _count(split: Split) -> Statistics:

@@ -99,8 +99,8 @@ def truncated_cross_entropy(
     """
     classes = torch.cat([y[:, None], others], dim=1)
     vectors = embedding(classes, mu)  # Z_o (N, k + 1, d)
-    if distance == "squared":  # |x|^2 is the same for all classes
-        logits = (2 * torch.einsum("nd,nkd->nk", x, vectors) - vectors.square().sum(2)) / tau
+    if distance == "squared":  # |x|^2 is the same for all classes; |mu|^2 once a class holds less than once a vector
+        logits = (2 * torch.einsum("nd,nkd->nk", x, vectors) - mu.square().sum(1)[classes]) / tau
     else:
         logits = -vector_norm(x[:, None] - vectors, dim=2) / tau
     counted_twice = classes == y[:, None]

@@ -118,7 +118,7 @@ class FBNet(Method):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         own, self.foreground = self.own, self._foreground()
-        self.modulators, self.heads = nn.ModuleDict(), nn.ModuleDict()
+        self.modulators, self.auxiliary_heads = nn.ModuleDict(), nn.ModuleDict()
         for name in own.stages:
             width = self.network.stage(name).width
             if own.modulator == "dfm":
@@ -127,7 +127,7 @@ class FBNet(Method):
                 self.modulators[name] = nn.Conv2d(width, width, kernel_size=1)
             if own.auxiliary != "none":
                 outputs = len(self.foreground if own.auxiliary == "bwbce" else self.classes)
-                self.heads[name] = nn.Conv2d(width, outputs, kernel_size=1)  # G_conv of Eq. (3)
+                self.auxiliary_heads[name] = nn.Conv2d(width, outputs, kernel_size=1)  # G_conv of Eq. (3)
             self.network.modify_stage(name, partial(self._modulate, name))
         self._outputs: dict[str, Tensor] = {}  # X_o of each stage, from the forward pass until the loss
         self._strength: dict[str, Tensor] | None = None  # filled by a forward pass while it is a dictionary
@@ -146,7 +146,7 @@ class FBNet(Method):
     def _modulate(self, name: str, x_l: Tensor) -> Tensor:
         """X_l + X_o, which deeper stages see in place of X_l."""
         x_o = self.modulators[name](x_l) if name in self.modulators else x_l
-        if name in self.heads and torch.is_grad_enabled():  # not in prediction, where no loss would take it away
+        if name in self.auxiliary_heads and torch.is_grad_enabled():  # in prediction no loss takes it away
             self._outputs[name] = x_o
         if self._strength is not None:
             self._strength[name] = torch.stack([x_l.abs().mean(dim=1), x_o.abs().mean(dim=1)], dim=1)
@@ -155,26 +155,26 @@ class FBNet(Method):
     def extra_losses(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
         """lambda_1 times the sum of the stages' losses, Eq. (8)."""
         total = torch.zeros((), device=labels.device)
-        for name, head in self.heads.items():
+        for name, head in self.auxiliary_heads.items():
             logits = head(self._outputs.pop(name))
             if self.own.auxiliary == "pointwise":
                 total = total + step.cross_entropy(logits, labels)
             else:
                 total = total + block_wise_bce(logits, labels, self.foreground, self.network.stage(name).stride)
-        return {self.own.auxiliary: self.own.bwbce_lambda * total} if self.heads else {}
+        return {self.own.auxiliary: self.own.bwbce_lambda * total} if self.auxiliary_heads else {}
 
-    def strength(self, images: Tensor) -> dict[str, Tensor]:
-        """Channel means of |X_l| and |X_o| of each stage, (B, 2, h, w), what Figure 7 shows; images (B, 3, H, W)."""
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Channel means of |X_l| and |X_o| of each stage, "strength/res5" (B, 2, h, w), what Figure 7 shows."""
         self._strength = {}
         self.network.features(images)
         found, self._strength = self._strength, None
-        return found
+        return {f"strength/{name}": maps for name, maps in found.items()}
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Of each stage, channel means of |X_l| and |X_o|, and 1, summed over the pixels of each class: (3, C)."""
         known, sums = batch.labels != IGNORE, {}
-        for name, maps in self.strength(batch.images).items():
+        for name, maps in self.maps(batch.images).items():
             maps = upsample(full_precision(maps), batch.labels.shape[-2:]).movedim(1, 0)[:, known]
             rows = torch.cat([maps, torch.ones_like(maps[:1])])
-            sums[f"strength/{name}"] = rows.new_zeros(3, len(self.classes)).index_add_(1, batch.labels[known], rows)
+            sums[name] = rows.new_zeros(3, len(self.classes)).index_add_(1, batch.labels[known], rows)
         return sums

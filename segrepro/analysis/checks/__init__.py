@@ -3,7 +3,7 @@
 One module a paper; importing it registers its checks.
 """
 
-from segrepro.analysis.checks import dropclass, essnet, fbnet, region_rebalance
+from segrepro.analysis.checks import dropclass, essnet, fbnet, lff, region_rebalance
 from segrepro.analysis.checks.registered import CHECKS
 
-__all__ = ["CHECKS", "dropclass", "essnet", "fbnet", "region_rebalance"]
+__all__ = ["CHECKS", "dropclass", "essnet", "fbnet", "lff", "region_rebalance"]

@@ -4,32 +4,14 @@ import itertools
 import math
 
 import torch
-from torch.nn.functional import cross_entropy, interpolate
 
 from segrepro.analysis.checks.registered import check, relative
 from segrepro.analysis.cost import flops
+from segrepro.analysis.dilution import block, gradients
 from segrepro.datasets.base import IGNORE
-from segrepro.papers.fbnet import block_targets, block_wise_bce
+from segrepro.papers.fbnet import block_targets
 
 STRIDES = (2, 3, 8)
-
-
-def _gradients(logits: torch.Tensor, labels: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pull of a block's loss at its logits (C, h, w): point-wise (the mean over its pixels, to which the logits are
-    copied) and block-wise.
-
-    labels (h stride, w stride), C classes, all of them foreground.
-    """
-    logits, labels, blocks = logits[None].requires_grad_(), labels[None], logits[0].numel()
-    copied = interpolate(logits, scale_factor=stride, mode="nearest")
-    (pointwise,) = torch.autograd.grad(blocks * cross_entropy(copied, labels), logits)
-    (blockwise,) = torch.autograd.grad(block_wise_bce(logits, labels, range(logits.shape[1]), stride), logits)
-    return pointwise[0], logits.numel() * blockwise[0]
-
-
-def _block(stride: int, pixels: int) -> torch.Tensor:
-    """Labels (stride, stride): the first pixels are of class 1, the others of class 0."""
-    return (torch.arange(stride**2) < pixels).long().view(stride, stride)
 
 
 def _some_logits(*size: int) -> torch.Tensor:
@@ -43,7 +25,7 @@ def fbnet_pointwise_loss_dilutes() -> tuple[float, float]:
     for stride in STRIDES:
         for pixels in range(stride**2 + 1):
             logits, share = _some_logits(3, 1, 1), pixels / stride**2
-            pointwise, _ = _gradients(logits, _block(stride, pixels), stride)
+            pointwise, _ = gradients(logits, block(stride, pixels), stride)
             labelled = torch.tensor([1 - share, share, 0], dtype=torch.float64)
             residuals.append(relative(pointwise.flatten(), logits.flatten().softmax(0) - labelled))
     return max(residuals), 1e-10
@@ -58,11 +40,11 @@ def fbnet_block_loss_does_not_dilute() -> tuple[float, float]:
     for stride in STRIDES:
         for pixels in range(1, stride**2 + 1):
             logits = _some_logits(3, 1, 1)
-            _, blockwise = _gradients(logits, _block(stride, pixels), stride)
+            _, blockwise = gradients(logits, block(stride, pixels), stride)
             occurs = torch.tensor([pixels < stride**2, True, False], dtype=torch.float64)
             residuals.append(relative(blockwise.flatten(), logits.flatten().sigmoid() - occurs))
         unlikely = torch.tensor([0.0, -40.0], dtype=torch.float64).view(2, 1, 1)
-        pointwise, blockwise = _gradients(unlikely, _block(stride, 1), stride)
+        pointwise, blockwise = gradients(unlikely, block(stride, 1), stride)
         residuals.append(relative(blockwise[1], stride**2 * pointwise[1]))
     return max(residuals), 1e-10
 
