@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,20 +113,11 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
 def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that were trained in this way, whatever their data set, budget and seed.
 
-    The configuration's setting must agree too. Runs of a method at another results version
-    than the present one are stale and left out.
+    The configuration's setting must agree too. Runs of a method at another results version than the present one are
+    stale and left out.
     """
-    methods = configuration.methods
+    methods, setting = configuration.methods, configuration.setting
     wanted = registry.own_parameters(methods, configuration.parameters)
-
-    def is_in_setting(record: Record) -> bool:
-        kinds = (Training, datasets.options(record.parameters["dataset"]))
-        for name, value in configuration.setting.items():
-            kind = next((kind for kind in kinds if name in kind.model_fields), None)
-            there = {k: v for k, v in record.parameters.items() if k == name}
-            if kind is None or getattr(kind(**there), name) != getattr(kind(**{name: value}), name):
-                return False
-        return True
 
     def matches(run: Run) -> bool:
         record = run.record
@@ -133,7 +125,8 @@ def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
             sorted(record.parameters["methods"]) == sorted(methods)
             and all(record.results_versions[name] == registry.METHODS[name].version for name in methods)
             and registry.own_parameters(methods, record.parameters) == wanted
-            and is_in_setting(record)
+            and None not in (there := _setting(record, setting)).values()
+            and there == _setting(record, setting, setting)
         )
 
     return [run for run in runs if matches(run)]
@@ -158,9 +151,13 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
     Of several protocols the one with most pairs, then most iterations. Raises NotJudged if none has every comparison.
     """
     runs, protocols = list(runs), {}
-    for name in claim.configurations:
-        for run in runs_of(ledger.configuration(name), runs):
-            protocols.setdefault(_protocol(run, in_setting="@" in name), {}).setdefault(name, {})[run.record.seed] = run
+    configurations = {name: ledger.configuration(name) for name in claim.configurations}
+    varied = {option for one in configurations.values() for option in one.setting} - set(Training.model_fields)
+    for name, one in configurations.items():
+        for run in runs_of(one, runs):
+            if _setting(run.record, varied) == _setting(run.record, varied, one.setting):
+                key = _protocol(run, varied=varied)
+                protocols.setdefault(key, {}).setdefault(name, {})[run.record.seed] = run
     complete = [paired for paired in protocols.values() if all(_seeds(c, paired) for c in claim.comparisons)]
     if not complete:
         labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
@@ -173,18 +170,30 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
     return max(complete, key=strength)
 
 
-def _protocol(run: Run, *, in_setting: bool) -> str:
+def _protocol(run: Run, *, varied: set[str]) -> str:
     """What two runs must share to be compared: data, loop, and every parameter that is no method's own.
 
-    in_setting: the configuration itself says what data; runs on different ones may be what is compared.
+    varied: options of the data set that the claim's configurations name, so that their data may differ.
     """
     record = run.record
     own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
-    options = datasets.options(record.parameters["dataset"]).model_fields
-    shared = {k: v for k, v in record.parameters.items() if k != "methods" and k not in own and k not in options}
+    shared = {k: v for k, v in record.parameters.items() if k != "methods" and k not in own and k not in varied}
     shared = Training().model_dump(mode="json") | shared  # records older than a parameter had its default
-    data = "" if in_setting else record.data_fingerprint
+    data = "" if varied else record.data_fingerprint
     return json.dumps([shared, data, record.results_versions.get("loop")], sort_keys=True)
+
+
+def _setting(record: Record, names: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The named options of a record's data set and parameters of its training, None where there is no such option.
+
+    given: values in place of the record's, with the defaults for those it lacks.
+    """
+    values = record.parameters if given is None else given
+    kinds, found = (datasets.options(record.parameters["dataset"]), Training), {}
+    for name in names:
+        kind = next((kind for kind in kinds if name in kind.model_fields), None)
+        found[name] = kind and getattr(kind(**{name: values[name]} if name in values else {}), name)
+    return found
 
 
 def _seeds(comparison: Comparison, paired: Paired) -> list[int]:

@@ -12,6 +12,7 @@ from segrepro.datasets.batches import InMemory, evaluation_batches, in_memory, t
 from segrepro.errors import InputError
 from segrepro.experiment import Experiment
 from segrepro.following import watched_samples
+from segrepro.runs import Run
 
 CLASSES = Classes(("a", "b"), ((0, 0, 0), (255, 255, 255)))
 TINY = {
@@ -201,3 +202,24 @@ def test_records_without_a_bias_attribute_say_so():
     run = next(iter(Experiment({}).runs("plain")))
     with pytest.raises(InputError, match="data set synthetic has no bias attribute"):
         run.group_counts()
+
+
+def test_claims_pair_runs_in_their_settings_and_keep_other_data_apart(trained):
+    _, runs = trained
+    perfect = {"matrix": [[20, 0], [0, 20]], "by_group": [[[10, 0], [0, 10]], [[10, 0], [0, 10]]]}
+    fooled = {"matrix": [[10, 10], [10, 10]], "by_group": [[[10, 0], [10, 0]], [[0, 10], [0, 10]]]}
+
+    def run(evaluation, **options):
+        record = runs["plain"].record
+        parameters = record.parameters | {"dataset": "colored_mnist"} | options
+        changes = {"parameters": parameters, "evaluations": {"val": evaluation}, "class_names": ["a", "b"],
+                   "group_names": ["x", "y"], "aligned": [[True, False], [False, True]]}  # fmt: skip
+        return Run(runs["plain"].folder, record.model_copy(update=changes))
+
+    biased, unbiased = run(fooled), run(perfect, aligned_ratio=0.1)
+    swapped = [run(perfect, swap=True, **ratio) for ratio in ({}, {"aligned_ratio": 0.1})]
+    elsewhere = [run(perfect, severity=2), run(perfect, input_divisor=255.0)]
+    verdict = claims.judge("lff-C1", [*elsewhere, biased, unbiased, *swapped, *elsewhere])
+    assert [(e.effect, e.n) for e in verdict.evidence] == [(-50, 1), (0, 1)]
+    incomplete = claims.judge("lff-C1", [elsewhere[0], unbiased, *swapped])
+    assert incomplete.outcome == "not judged"
