@@ -344,6 +344,9 @@ def test_class_embeddings_have_a_group_of_their_own():
         made = training.make_optimiser(learner(), Training(optimiser=optimiser)).param_groups
         assert made[-1].items() >= ({"power": 0.95, "weight_decay": 0.0} | momentum).items()
         assert made[1]["power"] == 0.9
+        assert made[-1]["lr"] == made[1]["lr"] == Training().learning_rate
+        faster = training.make_optimiser(learner(embedding_learning_rate=0.5), Training(optimiser=optimiser))
+        assert [group["lr"] for group in faster.param_groups[1:]] == [Training().learning_rate, 0.5]
 
 
 def test_the_cosine_classifier_is_dense_and_has_all_channels():
@@ -484,8 +487,12 @@ def test_the_benchmark_has_a_row_a_loss_and_number_of_classes(tmp_path, monkeypa
     rows = scaling.measure(pixels=512, classes=(5, 150), rounds=1)
     assert {(row["pixels"], row["memory pixels"], row["device"]) for row in rows} == {(512, 2_621_440, "cpu")}
     table = scaling.as_table(rows)
-    assert table.shape == (len(scaling.LOSSES), 4)
+    assert table.shape == (len(scaling.LOSSES) + len(scaling.PREDICTIONS), 4)
     assert (table["milliseconds"] >= 0).all(axis=None)
+    predicted = table.loc["prediction", "extra MiB"]
+    assert predicted.loc["dense", 150] == pytest.approx((4 * 150 + 8) * 2.5, rel=0.05)  # logits and a class a pixel
+    assert predicted.loc["nearest", 150] < 0.2 * predicted.loc["dense", 150]
+    table = table.loc["training"]
     dense = table.loc["dense", "extra MiB"]
     assert dense[150] == pytest.approx(3 * 4 * 150 * 2.5, rel=0.05)  # logits, probabilities and gradient, a MiB a 2**18
     assert dense[5] < dense[150]
@@ -494,4 +501,11 @@ def test_the_benchmark_has_a_row_a_loss_and_number_of_classes(tmp_path, monkeypa
     monkeypatch.setattr(scaling, "CLASSES", (5,))
     scaling.main()
     scaling.main()  # replaces its own rows
-    assert len(scaling.recorded()) == len(scaling.LOSSES) * len(scaling.CLASSES)
+    assert len(scaling.recorded()) == len(scaling.LOSSES) + len(scaling.PREDICTIONS)
+
+
+@pytest.mark.parametrize("classes", [1, 19, 1284])
+def test_what_predictions_are_timed_agree(classes):
+    inputs = scaling.unit_vectors(500, classes, torch.device("cpu"))
+    dense, *searched = (predict(*inputs) for predict in scaling.PREDICTIONS.values())
+    assert all(torch.equal(dense, found) for found in searched)

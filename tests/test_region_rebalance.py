@@ -390,7 +390,7 @@ def table_1():
             "C9",
             lambda: [
                 [printed(5)[1] - printed(5)[3]],
-                *([printed(5)[place] - printed(5)[0]] for place in (1, 2, 3, 4)),
+                *([printed(5)[place] - printed(5)[0]] for place in (1, 3, 4)),
             ],
         ),
         ("C12", lambda: [[a - b] for a, b in zip(printed(6)[[1, 2, 3]], printed(6)[[0, 0, 2]], strict=True)]),

@@ -12,7 +12,7 @@ from segrepro.datasets.biased import Ratio, Severity
 from segrepro.datasets.colored_mnist import DEFAULTS as MNIST_DEFAULTS
 from segrepro.datasets.colored_mnist import colored
 
-DEFAULTS = {**MNIST_DEFAULTS, "batch_size": 64, "iterations": 400, "evaluations": 10}
+DEFAULTS = {**MNIST_DEFAULTS, "batch_size": 64, "iterations": 400, "evaluations": 10, "input_divisor": 1.0}
 WHITE = 16  # the largest grey value in the digits
 
 

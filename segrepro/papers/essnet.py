@@ -23,7 +23,9 @@ Departures, and what the paper leaves open
        (`distance="plain"`). The margin is 0.5, as in the paper; the code has 0.2.
     4. Class embeddings start uniform in [-1, 1] (authors' code) and have no weight decay (the paper gives one for the
        network only; the code decays them too).
-    5. Their momentum is 0.95 and the power of their learning rate 0.95, as in the paper. Under AdamW momentum is beta1.
+    5. Their momentum is 0.95 and the power of their learning rate 0.95, as in the paper. Under AdamW momentum is beta1,
+       and a step is as long as the learning rate: class embeddings go not far in a few hundred of them, where SGD takes
+       their large gradients (1 / tau) as they are. `embedding_learning_rate` sets theirs apart; the paper does not.
     6. Random negatives are k different classes other than the target, drawn for each pixel; the paper does not say.
     7. Ignored pixels are left out of the search and the mean; a batch without a labelled pixel gives 0 (the code: nan).
     8. Class weights, where another method brings them, weight the pixels in the mean.
@@ -169,6 +171,9 @@ class ESSNet(Method):
         search: Literal["auto", "faiss", "torch"] = pydantic.Field("auto", description="how neighbours are searched")
         embedding_momentum: float = pydantic.Field(0.95, ge=0, lt=1, description="of the class embeddings")
         embedding_power: float = pydantic.Field(0.95, ge=0, description="of their polynomial learning-rate schedule")
+        embedding_learning_rate: float | None = pydantic.Field(
+            None, gt=0, description="of the class embeddings; none: the network's, as in the paper"
+        )
 
         @pydantic.field_validator("negatives")
         @classmethod
@@ -205,5 +210,6 @@ class ESSNet(Method):
 
     def parameter_groups(self) -> list[dict]:
         own = self.own
-        return [{"params": [self.network.classifier.class_embeddings], "weight_decay": 0.0,
-                 "momentum": own.embedding_momentum, "power": own.embedding_power}]  # fmt: skip
+        group = {"params": [self.network.classifier.class_embeddings], "weight_decay": 0.0,
+                 "momentum": own.embedding_momentum, "power": own.embedding_power}  # fmt: skip
+        return [group if own.embedding_learning_rate is None else group | {"lr": own.embedding_learning_rate}]

@@ -1,0 +1,47 @@
+"""The papers' methods two by two: what each pair gains over plain training under the same budget."""
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+
+from segrepro import ledger, registry
+from segrepro.analysis.effects import mean_iou
+from segrepro.errors import InputError
+from segrepro.runs import Run
+from segrepro.verdict import Evidence
+
+PAPERS = ("dropclass", "region_rebalance", "lff", "fbnet", "essnet")
+
+
+def configuration_of(first: str, second: str) -> str:
+    """Name of the configuration that combines two of PAPERS, in their order; of one with itself, the one alone."""
+    return first if first == second else "+".join(sorted((first, second), key=PAPERS.index))
+
+
+def obstacle(first: str, second: str) -> str:
+    """Why two methods cannot be combined; empty where they can."""
+    methods = [ledger.configuration(name).methods for name in dict.fromkeys((first, second))]
+    try:
+        registry.kinds([name for names in methods for name in names])
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def gains(runs_of: Callable[[str], list[Run]], classes: str | None = None) -> pd.DataFrame:
+    """One row a pair that can be combined (with itself: alone): first, second, the gain in mean IoU over plain training
+    in points, its 95 % t-interval (low, high), and the seeds that both have; nan and 0 where nothing is recorded.
+
+    runs_of: the runs of a configuration by name. classes: "rare", "foreground" or "background", None for all.
+    """
+    baseline, rows = {run.record.seed: run for run in runs_of("plain")}, []
+    for first, second in combinations_with_replacement(PAPERS, 2):
+        if not obstacle(first, second):
+            found = [run for run in runs_of(configuration_of(first, second)) if run.record.seed in baseline]
+            differences = [mean_iou(run, classes) - mean_iou(baseline[run.record.seed], classes) for run in found]
+            evidence = Evidence("", np.array(differences), "greater", 1)
+            effect = (evidence.effect, *evidence.interval) if found else (np.nan,) * 3
+            rows.append((first, second, *effect, len(found)))
+    return pd.DataFrame(rows, columns=["first", "second", "gain", "low", "high", "seeds"])
