@@ -81,7 +81,7 @@ def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
             return Verdict(claim, "any", REPRODUCED, f"residual within {tolerance:g}")
         return Verdict(claim, "any", NOT_REPRODUCED, f"residual {residual:.1e}, tolerance {tolerance:g}")
     try:
-        paired = _paired(claim, runs)
+        paired = _paired(claim, (run for run in runs if claim.is_about(run.record.parameters["dataset"])))
         data = _first(claim, paired).record.parameters["dataset"]
         evidence = tuple(e for comparison in claim.comparisons for e in _measure(claim, comparison, paired))
     except NotJudged as reason:
@@ -130,6 +130,18 @@ def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
         )
 
     return [run for run in runs if matches(run)]
+
+
+def in_setting(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
+    """`runs_of`, without those in which the data set has an option that the configuration neither names nor leaves at
+    its default.
+    """
+    found = []
+    for run in runs_of(configuration, runs):
+        options = datasets.options(run.record.parameters["dataset"]).model_fields
+        if _setting(run.record, options) == _setting(run.record, options, configuration.setting):
+            found.append(run)
+    return found
 
 
 def table(paper: str, number: int | str) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from segrepro.progress import SHOW_PROGRESS
 
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
 MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+EMBEDDING_LIMIT = 30_000  # bytes of pixel embeddings kept of an image
 INFERENCE = ("single_scale", "multi_scale", "sliding_window")
 
 
@@ -209,6 +210,40 @@ def example_maps(
                 for name, maps in method.maps(pad(image, (0, width, 0, height))).items():
                     found[f"maps/{index}/{name}"] = maps[0].half().cpu().numpy()
     return found
+
+
+def example_embeddings(
+    learner: Learner, split: Split, indices: Sequence[int], *, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Pixel embeddings of a few samples: "embeddings/<index>" -> (h, w, d) float16, at `places` of the image's H x W,
+    as many as EMBEDDING_LIMIT allows.
+
+    The network's classifier must have `pixel_embeddings`.
+    """
+    found = {}
+    with torch.inference_mode(), _testing(learner):
+        for index in indices:
+            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
+            height, width = image.shape[-2:]
+            multiple = learner.network.multiple
+            image = pad(image, (0, -width % multiple, 0, -height % multiple))
+            output = learner.network.classifier.pixel_embeddings(learner.network.features(image), image.shape[-2:])
+            output = output[0].permute(1, 2, 0).half().cpu().numpy()
+            share = min(1, EMBEDDING_LIMIT / (output[:height, :width].nbytes)) ** 0.5
+            found[f"embeddings/{index}"] = output[places((height, width), (int(share * height), int(share * width)))]
+    return found
+
+
+def places(size: tuple[int, int], grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Index of h x w pixels spread evenly over H x W: the centres of a grid's cells."""
+    rows, columns = (((np.arange(n) + 0.5) * side / n).astype(int) for side, n in zip(size, grid, strict=True))
+    return np.ix_(rows, columns)
+
+
+def stored_embeddings(arrays: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """Index in the split -> pixel embeddings (h, w, d) that `example_embeddings` stored in a record."""
+    names = (name for name in arrays if name.startswith("embeddings/"))
+    return dict(sorted((int(name.removeprefix("embeddings/")), arrays[name]) for name in names))
 
 
 def stored_maps(arrays: Mapping[str, np.ndarray], name: str) -> dict[int, np.ndarray]:

@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from segrepro import datasets, evaluation, ledger, models, registry, training
+from segrepro import classifiers, datasets, evaluation, ledger, models, neighbours, registry, softmax, training
 from segrepro import runs as store
 from segrepro.datasets.base import Split
 from segrepro.datasets.batches import in_memory
@@ -36,6 +36,7 @@ from segrepro.processes import is_main, wait_for_all
 ARRAY_LIMIT = 100_000  # bytes; a larger classifier or map is not kept in a record
 MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the confusion matrix
 EXAMPLES = 12  # predictions of validation samples kept for pictures
+EMBEDDED = 2  # of them, those whose pixel embeddings can be added
 MAPPED = 4  # of them, those of which maps are kept too
 
 
@@ -130,7 +131,8 @@ class Experiment:
         A missing run is trained if `train` says so (default: the notebook's `train`, for the configurations in
         `methods`); otherwise the command that would train it is printed.
         """
-        wanted = self.setup.methods is None or configuration in self.setup.methods
+        name = configuration.partition("@")[0]
+        wanted = self.setup.methods is None or not {name, configuration}.isdisjoint(self.setup.methods)
         train = (self.setup.train and wanted) if train is None else train
         found, missing = [], []
         for seed in self.seeds(configuration):
@@ -191,6 +193,19 @@ class Experiment:
                 counts = evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
                 if is_main():
                     run.add_arrays(erasure=counts)
+
+    def measure_embeddings(self, found: list[store.Run]) -> None:
+        """Add to each run the pixel embeddings of the first of its examples (ESSNet Figures 10, 11), where missing."""
+        for run in (run for run in found if not evaluation.stored_embeddings(run.arrays)):
+            if not run.network_path.exists():
+                print(f"{run.record.key}: no network, so no pixel embeddings. Delete {run.folder} to retrain.")
+            elif not hasattr((learner := self.learner(run)).network.classifier, "pixel_embeddings"):
+                print(f"{run.record.key}: its method has no pixel embeddings. Use essnet.")
+            else:
+                indices = sorted(evaluation.stored_examples(run.arrays))[:EMBEDDED]
+                arrays = evaluation.example_embeddings(learner, self._splits[1], indices, device=self.device)
+                if is_main():
+                    run.add_arrays(**arrays)
 
     def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, list]:
         """Columns of a picture, one array an example: "image" (H, W, 3) uint8, "ground truth" (H, W), and each named
@@ -345,7 +360,8 @@ def _tallies(counts: np.ndarray) -> dict[str, list]:
 
 def _source_hash(names: list[str]) -> str:
     """Hash of the code that decides the result: the loop, the models, and the methods of the run."""
-    files = sorted({*registry.source_files(names), *(inspect.getfile(m) for m in (training, models, evaluation))})
+    shared = (training, models, classifiers, evaluation, softmax, neighbours)
+    files = sorted({*registry.source_files(names), *(inspect.getfile(module) for module in shared)})
     return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
 
 

@@ -105,7 +105,17 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 def decide(evidence: Sequence[Evidence]) -> tuple[str, Evidence]:
     """The verdict on a claim from all its comparisons, and the comparison that decided it (or the weakest one)."""
-    p_for, p_against = holm([e.p_for for e in evidence]), holm([e.p_against for e in evidence])
+    return decide_each([evidence])[0]
+
+
+def decide_each(claims: Sequence[Sequence[Evidence]]) -> list[tuple[str, Evidence]]:
+    """`decide` of several claims that are read together: Holm's correction is over the comparisons of all of them."""
+    every, ends = [e for evidence in claims for e in evidence], np.cumsum([len(evidence) for evidence in claims])[:-1]
+    p_for, p_against = (np.split(holm([getattr(e, p) for e in every]), ends) for p in ("p_for", "p_against"))
+    return [_outcome(*of_one) for of_one in zip(claims, p_for, p_against, strict=True)]
+
+
+def _outcome(evidence: Sequence[Evidence], p_for: np.ndarray, p_against: np.ndarray) -> tuple[str, Evidence]:
     if (p_for <= LEVEL).all():
         outcome = REPRODUCED
     elif (p_against <= LEVEL).any():

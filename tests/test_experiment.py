@@ -61,7 +61,7 @@ def of_camvid(**values) -> Experiment:
 
 def test_an_unknown_parameter_names_the_nearest_and_lists_all():
     with pytest.raises(
-        InputError, match="'alhpa'.* Did you mean 'alpha'.* Valid: alpha, .*architecture, .*val_scenes"
+        InputError, match="'alhpa'.* Did you mean 'alpha'.* Valid: aligned_ratio, alpha, .*architecture, .*val_scenes"
     ) as e:
         Experiment({"alhpa": 5})
     for name in ("seeds", "iterations", "dataset", "co_location", "val_fraction", "oversample_class", "runs_dir"):

@@ -64,7 +64,7 @@ def test_trains_on_one_s_own_images_and_finds_the_runs_again(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("alhpa", 5, "unknown parameter 'alhpa'. Did you mean 'alpha'? Valid: alpha, "),
+        ("alhpa", 5, "unknown parameter 'alhpa'. Did you mean 'alpha'? Valid: aligned_ratio, alpha, "),
         (
             "dataset",
             "cityscape",

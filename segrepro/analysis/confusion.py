@@ -1,11 +1,13 @@
 """Which class is taken for which (FBNet Figure 2)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from segrepro.errors import InputError
 from segrepro.runs import Run
+from segrepro.verdict import Evidence
 
 
 def of_runs(runs: Iterable[Run], evaluation: str = "val") -> np.ndarray:
@@ -13,10 +15,20 @@ def of_runs(runs: Iterable[Run], evaluation: str = "val") -> np.ndarray:
     return np.sum([run.counts(evaluation) for run in runs], axis=0)
 
 
+def of_shared_seeds(runs: Mapping[str, Sequence[Run]]) -> dict[str, np.ndarray]:
+    """`of_runs` of each configuration, of the seeds that all have, so that differences are the methods'.
+
+    Raises InputError if there is no such seed.
+    """
+    seeds = set.intersection(*({run.record.seed for run in found} for found in runs.values()))
+    if not seeds:
+        raise InputError(f"no seed is recorded for all of {', '.join(runs)}: record one, or compare fewer of them")
+    return {name: of_runs(run for run in found if run.record.seed in seeds) for name, found in runs.items()}
+
+
 def row_shares(matrix: np.ndarray) -> np.ndarray:
     """Each label's pixels by predicted class, in percent (C, C): rows sum to 100, or are nan for an absent label."""
-    pixels = matrix.sum(axis=1, keepdims=True)
-    return np.divide(100 * matrix, pixels, out=np.full(matrix.shape, np.nan), where=pixels > 0)
+    return _percent(matrix, matrix.sum(axis=1, keepdims=True))
 
 
 def top_confusions(
@@ -43,3 +55,49 @@ def top_confusions(
         table.insert(2, "baseline", ranked[label, prediction])
         table["change"] = table["percent"] - table["baseline"]
     return table
+
+
+def largest_confusions(counts: Mapping[str, np.ndarray], names: Sequence[str], count: int = 15) -> pd.DataFrame:
+    """`top_confusions` of a baseline, the first of `counts`, and what becomes of them: for each other configuration a
+    column, in percent of the label's pixels, and one of its change in points ("Δ ...").
+    """
+    (baseline, before), *others = counts.items()
+    table = top_confusions(before, names, count=count).set_index(["label", "taken for"])
+    table = table.rename(columns={"percent": baseline})
+    for name, matrix in others:
+        of_name = top_confusions(matrix, names, baseline=before, count=count)
+        table[name], table[f"Δ {name}"] = of_name["percent"].to_numpy(), of_name["change"].to_numpy()
+    return table
+
+
+def taken_for(
+    method: Sequence[Run], baseline: Sequence[Run], labels: Mapping[str, Sequence[str]], others: Sequence[str]
+) -> pd.DataFrame:
+    """Percent of the pixels of each set of classes in `labels` that are predicted as one of the classes `others`.
+
+    One row a set: baseline, method and change (points), means over the seeds that both have; low and high, the change's
+    95 % t-interval (nan with one seed); mostly, the one of the others that the baseline takes most pixels for.
+    Raises InputError if a class is not one of the data set, or if they share no seed.
+    """
+    names = baseline[0].record.class_names
+    if unknown := sorted({*others}.union(*labels.values()) - set(names)):
+        raise InputError(f"no class {', '.join(unknown)}; the data set has {', '.join(names)}")
+    counts = [{run.record.seed: run.counts() for run in runs} for runs in (baseline, method)]
+    seeds = sorted(counts[0].keys() & counts[1].keys())
+    if not seeds:
+        raise InputError("the method and the baseline have no seed in common: record one, or choose other seeds")
+    columns, rows = [names.index(name) for name in others], {}
+    for title, classes in labels.items():
+        of = [np.array([kind[seed][[names.index(name) for name in classes]].sum(0) for seed in seeds])
+              for kind in counts]  # fmt: skip
+        before, after = (_percent(taken[:, columns].sum(1), taken.sum(1)) for taken in of)
+        evidence = Evidence("", after - before, "less", 1)
+        mostly = others[int(of[0].sum(0)[columns].argmax())]
+        rows[title] = (before.mean(), after.mean(), evidence.effect, *evidence.interval, mostly)
+    titles = ["baseline", "method", "change", "low", "high", "mostly"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=titles)
+
+
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """100 part / whole; nan where the whole is 0."""
+    return np.divide(100 * part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

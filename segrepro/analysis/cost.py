@@ -27,7 +27,7 @@ from segrepro.parameters import find_device
 
 SIZE, BATCH = (128, 256), 8
 NETWORKS = (("deeplabv3plus", "resnet50"), ("deeplabv3plus", "tf_efficientnet_lite0"))
-METHODS = ("dropclass", "region_rebalance", "fbnet")
+METHODS = ("dropclass", "region_rebalance", "fbnet", "essnet")
 COSTS = RESULTS / "costs.json"
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from segrepro import metrics
-from segrepro.metrics import Counts
+from segrepro.metrics import Counts, Tallies
+from segrepro.runs import Run
 
 
 def false_positive_ratio(counts: Counts) -> np.ndarray:
@@ -65,3 +66,46 @@ def changes(method: Counts, baseline: Counts, names: Sequence[str], pixel_counts
         index=pd.Index(names, name="class"),
     )
     return table.iloc[np.argsort(-np.asarray(pixel_counts), kind="stable")]
+
+
+def paired_counts(method: Sequence[Run], baseline: Sequence[Run]) -> tuple[Tallies, Tallies]:
+    """TP, FP and FN (seeds, C) of both, for the seeds that both have."""
+    found = [
+        {run.record.seed: metrics.tp_fp_fn(run.record.evaluations["val"]) for run in of} for of in (method, baseline)
+    ]
+    seeds = sorted(found[0].keys() & found[1].keys())
+    after, before = (Tallies(*np.stack([of[seed] for seed in seeds], axis=1)) for of in found)
+    return after, before
+
+
+def pooled(counts: Tallies) -> Tallies:
+    """Counts (C,) summed over seeds; what holds for counts holds for their sums too."""
+    return Tallies(*np.sum(counts, axis=1))
+
+
+def changes_over_seeds(method: Sequence[Run], baseline: Sequence[Run]) -> pd.DataFrame:
+    """`changes` of the counts summed over the seeds that both have."""
+    record = baseline[0].record
+    return changes(*map(pooled, paired_counts(method, baseline)), record.class_names, record.pixel_counts)
+
+
+def remark_1_cases(method: Sequence[Run], baseline: Sequence[Run]) -> pd.Series:
+    """Remark 1 on recorded runs, paired by seed; a case is a class in one seed, if the baseline finds a pixel of it.
+
+    Counts of cases: all; with higher accuracy; of these, with the remark's condition met, and with higher IoU; and, of
+    all, those in which the margin and the gain in IoU agree in sign.
+    """
+    after, before = paired_counts(method, baseline)
+    margin = remark_1_margin(after, before)
+    gain = metrics.iou(after) - metrics.iou(before)
+    cases = np.isfinite(margin)
+    higher = cases & (metrics.class_accuracy(after) > metrics.class_accuracy(before))
+    return pd.Series(
+        {
+            "cases": cases.sum(),
+            "accuracy rises": higher.sum(),
+            "and the condition holds": (margin[higher] > 0).sum(),
+            "and IoU rises": (gain[higher] > 0).sum(),
+            "margin and ΔIoU agree in sign": (np.sign(margin) == np.sign(gain))[cases].sum(),
+        }
+    )

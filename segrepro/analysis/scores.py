@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from segrepro import claims, ledger, metrics
+from segrepro import claims, datasets, ledger, metrics
+from segrepro.analysis import bias
+from segrepro.analysis.effects import EFFECTS
 from segrepro.runs import Run, all_runs
+from segrepro.verdict import Evidence
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -60,17 +63,131 @@ def by_class(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> pd.D
     return table.rename_axis("class")
 
 
+def curves(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Validation mIoU (percent) over the training: one row a configuration, seed and evaluated iteration."""
+    rows = []
+    for name, found in runs.items():
+        for record in (run.record for run in found):
+            last = record.evaluations["val"] | {"iteration": record.parameters["iterations"]}
+            rows += [(name, record.seed, point["iteration"], 100 * metrics.mean_iou(point)) for point in
+                     [*record.curve, last]]  # fmt: skip
+    return pd.DataFrame(rows, columns=["configuration", "seed", "iteration", "mIoU"])
+
+
+def convergence(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Iterations after which a run first had 95 % of its own last mIoU, mean ± standard deviation over seeds.
+
+    Empty for runs with fewer than 4 evaluations during training.
+    """
+    rows = {}
+    for name, found in runs.items():
+        evaluated = [run for run in found if len(run.record.curve) >= 4]  # as time_to_converge wants it
+        if evaluated:
+            iterations = [run.record.parameters["iterations"] / 100 for run in evaluated]
+            counts = np.multiply(iterations, [EFFECTS["time_to_converge"](run) for run in evaluated])
+            spread = f" ± {counts.std(ddof=1):.0f}" if len(counts) > 1 else ""
+            rows[ledger.configuration(name).label] = f"{counts.mean():.0f}{spread}"
+    return pd.DataFrame({"iterations to 95 %": pd.Series(rows, dtype=str)})
+
+
 def of_records(dataset: str | None = None) -> pd.DataFrame:
-    """`summary` of every configuration of the ledger on every data set with committed records, or on one of them."""
-    by_data: dict[str, list[Run]] = {}
-    for run in all_runs():
-        by_data.setdefault(run.record.parameters["dataset"], []).append(run)
+    """`summary` of every configuration of the ledger on every data set for segmentation with committed records, or on
+    one of them.
+    """
     tables = {
         data: summary({name: claims.runs_of(way, found) for name, way in ledger.load().configurations.items()})
-        for data, found in sorted(by_data.items())
-        if dataset in (None, data)
+        for data, found in _by_data().items()
+        if dataset in (None, data) and data not in datasets.CLASSIFIED
     }
     return pd.concat(tables, names=["data", "configuration"]) if tables else pd.DataFrame()
+
+
+def of_classified_records(dataset: str | None = None) -> pd.DataFrame:
+    """Accuracies (percent, mean over seeds) of what is recorded of whole images with a known bias, one row a
+    configuration in its setting; only on one data set if that is given.
+    """
+    tables = {}
+    for data, found in _by_data().items():
+        if data in datasets.CLASSIFIED and dataset in (None, data):
+            recorded = {ledger.configuration(name).label: claims.in_setting(ledger.configuration(name), found)
+                        for name in ledger.configurations_needed(data)}  # fmt: skip
+            rows = {
+                label: pd.DataFrame([bias.of_run(run) for run in runs]).mean().to_dict() | {"seeds": len(runs)}
+                for label, runs in recorded.items()
+                if runs and runs[0].record.aligned
+            }
+            tables[data] = pd.DataFrame.from_dict(rows, orient="index")
+    return pd.concat(tables, names=["data", "configuration"]) if tables else pd.DataFrame()
+
+
+def _by_data() -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in all_runs():
+        found.setdefault(run.record.parameters["dataset"], []).append(run)
+    return dict(sorted(found.items()))
+
+
+def gains(runs: Mapping[str, Sequence[Run]], baseline: str = "plain", subset: str = "rare") -> pd.DataFrame:
+    """Points gained over the baseline, paired by seed, one row a configuration (its name) with seeds in common with it.
+
+    Columns: ΔmIoU with its 95 % t-interval (low, high; nan with one seed), the gain of a subset of classes, "rare",
+    "foreground" or "background" (nan where the data set names none), seeds.
+    """
+    before, rows = {run.record.seed: run for run in runs[baseline]}, {}
+    for name in (name for name in runs if name != baseline):
+        pairs = [(run, before[run.record.seed]) for run in runs[name] if run.record.seed in before]
+        if pairs:
+            every, part = (
+                np.array([_mean_iou(run, of) - _mean_iou(other, of) for run, other in pairs]) for of in (None, subset)
+            )
+            evidence = Evidence("", every, "greater", 1)
+            rows[name] = (evidence.effect, *evidence.interval, part.mean(), len(pairs))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["ΔmIoU", "low", "high", f"Δ {subset} mIoU", "seeds"])
+
+
+def of_class_sets(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """One row a configuration that has runs: mean IoU (percent, mean over seeds) of all, of foreground and of
+    background classes, and the seeds. A data set that names no background has no such column.
+    """
+    rows = {}
+    for name, found in ((name, found) for name, found in runs.items() if found):
+        sets = {"mIoU": None, "foreground mIoU": "foreground", "background mIoU": "background"}
+        means = {title: np.mean([_mean_iou(run, of) for run in found]) for title, of in sets.items()}
+        rows[ledger.configuration(name).label] = means | {"seeds": len(found)}
+    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")
+
+
+def _mean_iou(run: Run, subset: str | None) -> float:
+    """Mean IoU (percent) of all classes or of a subset; nan where the data set names no such class."""
+    record = run.record
+    sets = {None: record.class_names, "rare": record.rare_classes, "background": record.background_classes}
+    sets["foreground"] = [name for name in record.class_names if name not in record.background_classes]
+    chosen = [record.class_names.index(name) for name in sets[subset]]
+    return 100 * float(metrics.mean_iou(record.evaluations["val"], chosen))
+
+
+def by_model(method: str, baseline: str = "plain") -> pd.DataFrame:
+    """Mean IoU (percent, mean over the seeds of both) of two configurations on each data set and model with committed
+    records, and the gain in points: Region Rebalance Table 3 in small.
+    """
+    records, pairs = list(all_runs()), {}
+    for name in (baseline, method):
+        for record in (run.record for run in claims.runs_of(ledger.configuration(name), records)):
+            data, architecture, encoder, iterations = (
+                record.parameters[key] for key in ("dataset", "architecture", "encoder", "iterations")
+            )
+            model = data, f"{architecture}/{encoder}", iterations, record.data_fingerprint
+            score = 100 * float(metrics.mean_iou(record.evaluations["val"]))
+            pairs.setdefault(model, {}).setdefault(name, {})[record.seed] = score
+    rows = []
+    for (data, model, *_), found in sorted(pairs.items()):
+        if seeds := found.get(method, {}).keys() & found.get(baseline, {}).keys():
+            before, after = (
+                float(np.mean([found[name][seed] for seed in sorted(seeds)])) for name in (baseline, method)
+            )
+            rows.append((data, model, before, after, after - before, len(seeds)))
+    labels = [ledger.configuration(name).label for name in (baseline, method)]
+    return pd.DataFrame(rows, columns=["data", "model", *labels, "gain", "seeds"]).set_index(["data", "model"])
 
 
 def as_text(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:

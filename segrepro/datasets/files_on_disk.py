@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ MASK_MODES = ("1", "L", "I;16")  # Pillow's names for one channel whose values a
 INVALID = -2  # what a mask value that stands for nothing becomes, so that it is found after the lookup
 
 Pair = tuple[Path, Path]  # an image and its mask
+Fault = tuple[Path, InputError]  # a file, and what is wrong with it
 
 
 def require_folders(data_root: Path | None, folders: Sequence[str], *, dataset: str) -> None:
@@ -38,43 +40,64 @@ def require_folders(data_root: Path | None, folders: Sequence[str], *, dataset: 
         )
 
 
-def pair_files(
+def match_files(
     images: Path, masks: Path, *, image_endings: Sequence[str] = IMAGE_ENDINGS, mask_ending: str = ".png"
-) -> list[Pair]:
-    """Every image below the folder `images` with the mask of the same name below `masks`, in order of name.
-
-    Raises InputError if there is no image, if one of a pair is missing, or if two images have the same name.
+) -> tuple[list[Pair], list[Fault]]:
+    """Every image below the folder `images` with the mask of the same name below `masks`, in order of name, and the
+    files that have no partner or share their name with another. Raises InputError if there is no image.
     """
-    image_of, mask_of = _by_name(images, image_endings), _by_name(masks, [mask_ending])
+    (image_of, faults), (mask_of, masks_alike) = _by_name(images, image_endings), _by_name(masks, [mask_ending])
+    faults += masks_alike
     if not image_of:
         raise InputError(
             f"{images} holds no image ({', '.join(image_endings)}). Put images there or correct data_root."
         )
-    if without_mask := sorted(image_of.keys() - mask_of.keys()):
-        raise InputError(
-            f"{image_of[without_mask[0]]} has no mask: {masks / without_mask[0]}{mask_ending} does not exist "
+    without_mask, without_image = sorted(image_of.keys() - mask_of.keys()), sorted(mask_of.keys() - image_of.keys())
+    for name in without_mask:
+        error = InputError(
+            f"{image_of[name]} has no mask: {masks / name}{mask_ending} does not exist "
             f"({len(without_mask)} such of {len(image_of)} images). Add the mask or remove the image."
         )
-    if without_image := sorted(mask_of.keys() - image_of.keys()):
-        raise InputError(
-            f"{mask_of[without_image[0]]} has no image: {images / without_image[0]} ({', '.join(image_endings)}) does "
+        faults.append((image_of[name], error))
+    for name in without_image:
+        error = InputError(
+            f"{mask_of[name]} has no image: {images / name} ({', '.join(image_endings)}) does "
             f"not exist ({len(without_image)} such of {len(mask_of)} masks). Add the image or remove the mask."
         )
-    return [(image_of[name], mask_of[name]) for name in sorted(image_of)]
+        faults.append((mask_of[name], error))
+    return [(image_of[name], mask_of[name]) for name in sorted(image_of.keys() & mask_of.keys())], faults
 
 
-def _by_name(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
-    """Files below `folder` with one of the endings (in any case), by path relative to it without the ending."""
+def pair_files(images: Path, masks: Path, **endings: Any) -> list[Pair]:
+    """`match_files`, raising InputError if one of a pair is missing or two files have the same name."""
+    pairs, faults = match_files(images, masks, **endings)
+    raise_first(faults)
+    return pairs
+
+
+def raise_first(faults: Sequence[Fault]) -> None:
+    """Raise the first error, if there is one."""
+    for _, error in faults:
+        raise error
+
+
+def _by_name(folder: Path, endings: Sequence[str]) -> tuple[dict[str, Path], list[Fault]]:
+    """Files below `folder` with one of the endings (in any case), by path relative to it without the ending, and those
+    whose name is taken.
+    """
     found: dict[str, Path] = {}
+    faults: list[Fault] = []
     for path in sorted(folder.rglob("*")):
         ending = next((ending for ending in endings if path.name.lower().endswith(ending.lower())), None)
         if ending is None or path.name.startswith("."):
             continue
         name = path.relative_to(folder).as_posix()[: -len(ending)]
         if name in found:
-            raise InputError(f"{found[name]} and {path} have the same name, so share a mask. Rename or remove one.")
-        found[name] = path
-    return found
+            error = f"{found[name]} and {path} have the same name, so share a mask. Rename or remove one."
+            faults.append((path, InputError(error)))
+        else:
+            found[name] = path
+    return found, faults
 
 
 class FileSplit(Split):
@@ -91,8 +114,7 @@ class FileSplit(Split):
         several channels or a palette, or a pair of different sizes.
         """
         self.classes, self.pairs = classes, list(pairs)
-        self._labels = np.full(2**16, INVALID, dtype=np.int16)
-        self._labels[list(label_of_value)] = list(label_of_value.values())
+        self._labels = label_table(label_of_value)
         facts = hashlib.sha256(repr((classes.names, sorted(label_of_value.items()))).encode())
         for pair in tqdm(
             self.pairs, "checking files", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS
@@ -105,26 +127,44 @@ class FileSplit(Split):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        path = self.pairs[index][0]
-        with _opened(path) as image:
-            return np.array(image.convert("RGB")), self.labels(index)
+        return read_image(self.pairs[index][0]), self.labels(index)
 
     def labels(self, index: int) -> np.ndarray:
         """Labels (H, W) int16 of sample `index` alone: much faster than decoding its image too."""
         path = self.pairs[index][1]
-        values = read_mask(path)
-        labels = self._labels[values]
-        if (labels == INVALID).any():
-            wrong = np.unique(values[labels == INVALID])
-            shown = ", ".join(map(str, wrong[:8])) + ", ..." * (len(wrong) > 8)
-            raise InputError(
-                f"{path} holds the values {shown}, which stand for none of the {len(self.classes)} classes "
-                f"(valid: {_ranges(np.flatnonzero(self._labels != INVALID))}). Correct the mask or the list of classes."
-            )
-        return labels
+        return to_labels(read_mask(path), self._labels, path)
 
     def source(self, index: int) -> str:
         return str(self.pairs[index][0])
+
+
+def label_table(label_of_value: Mapping[int, int]) -> np.ndarray:
+    """The label (65536,) int16 of every mask value, INVALID where it stands for nothing."""
+    table = np.full(2**16, INVALID, dtype=np.int16)
+    table[list(label_of_value)] = list(label_of_value.values())
+    return table
+
+
+def to_labels(values: np.ndarray, table: np.ndarray, path: Path) -> np.ndarray:
+    """Labels int16 of the values of a mask, of the same shape. Raises InputError naming the mask and its values that
+    stand for nothing.
+    """
+    labels = table[values]
+    if (labels == INVALID).any():
+        wrong = np.unique(values[labels == INVALID])
+        shown = ", ".join(map(str, wrong[:8])) + ", ..." * (len(wrong) > 8)
+        raise InputError(
+            f"{path} holds the values {shown}, which stand for none of the {table.max() + 1} classes "
+            f"(valid: {_ranges(np.flatnonzero(table != INVALID))}). Correct the mask or the list of classes."
+        )
+    return labels
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image (H, W, 3) uint8. Raises InputError naming the file if it is damaged or has more than 8 bits."""
+    with _opened(path) as image:
+        _require_8_bits(path, image)
+        return np.array(image.convert("RGB"))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -136,14 +176,23 @@ def read_mask(path: Path) -> np.ndarray:
 
 def _check(image_path: Path, mask_path: Path) -> None:
     with _opened(image_path) as image, _opened(mask_path) as mask:
-        if image.mode.startswith(("I", "F")):
-            raise InputError(f"{image_path} has more than 8 bits a channel (mode {image.mode}). Save it as 8-bit RGB.")
+        _require_8_bits(image_path, image)
         _require_labels(mask_path, mask)
-        if image.size != mask.size:
-            raise InputError(
-                f"{image_path} is {image.width} x {image.height} pixels, its mask {mask_path} {mask.width} x "
-                f"{mask.height}. Make both the same size (resize masks with nearest neighbour) or remove the pair."
-            )
+        require_same_size(image_path, image.size, mask_path, mask.size)
+
+
+def require_same_size(image_path: Path, image: tuple[int, int], mask_path: Path, mask: tuple[int, int]) -> None:
+    """Raise InputError unless an image and its mask have the same (width, height)."""
+    if image != mask:
+        raise InputError(
+            f"{image_path} is {image[0]} x {image[1]} pixels, its mask {mask_path} {mask[0]} x {mask[1]}. "
+            "Make both the same size (resize masks with nearest neighbour) or remove the pair."
+        )
+
+
+def _require_8_bits(path: Path, image: Image.Image) -> None:
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{path} has more than 8 bits a channel (mode {image.mode}). Save it as 8-bit RGB.")
 
 
 def _require_labels(path: Path, mask: Image.Image) -> None:

@@ -2,22 +2,37 @@
 
 import colorsys
 import csv
+import hashlib
+import io
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from PIL import ImageColor
+from PIL import Image, ImageColor
 from pydantic import Field, NonNegativeInt
 from tqdm.auto import tqdm
 
 from segrepro.datasets.base import Classes, Dataset
-from segrepro.datasets.files_on_disk import FileSplit, Pair, contiguous_labels, pair_files, read_mask, require_folders
+from segrepro.datasets.files_on_disk import (
+    Fault,
+    FileSplit,
+    Pair,
+    contiguous_labels,
+    match_files,
+    raise_first,
+    read_mask,
+    require_folders,
+)
 from segrepro.errors import InputError
+from segrepro.files import write_atomically
 from segrepro.progress import SHOW_PROGRESS
 
 VOID = (255, 65535)  # the largest value of an 8-bit and of a 16-bit mask
 MOST_CLASSES = 2**15 - 1  # labels are int16
+SPLITS = ("train", "val")
+LIST = "classes.csv"
 COLUMNS = ("name", "colour", "background", "rare")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
@@ -48,18 +63,34 @@ def load(data_root: Path | None, *, val_fraction: Fraction = 0.2, split_seed: No
 
     Raises InputError naming file, class or parameter.
     """
-    require_folders(data_root, ("images", "masks"), dataset="folder")
-    if any((data_root / kind / name).is_dir() for kind in ("images", "masks") for name in ("train", "val")):
-        folders = {name: (f"images/{name}", f"masks/{name}") for name in ("train", "val")}
-        require_folders(data_root, [path for pair in folders.values() for path in pair], dataset="folder")
-        train, val = (pair_files(data_root / images, data_root / masks) for images, masks in folders.values())
-    else:
-        train, val = _split(pair_files(data_root / "images", data_root / "masks"), val_fraction, split_seed)
-    listed = data_root / "classes.csv"
-    classes = read_classes(listed) if listed.exists() else _classes_in(data_root, train + val)
+    train, val, faults = listing(data_root, val_fraction=val_fraction, split_seed=split_seed)
+    raise_first(faults)
+    listed = data_root / LIST
+    classes = read_classes(listed) if listed.exists() else classes_in(data_root, _values(train + val))
     meaning = contiguous_labels(len(classes), VOID)
     train, val = (FileSplit(data_root, pairs, classes, meaning) for pairs in (train, val))
     return Dataset("folder", classes, train, val, DEFAULTS)
+
+
+def listing(
+    data_root: Path | None, *, val_fraction: float = 0.2, split_seed: int = 0
+) -> tuple[list[Pair], list[Pair], list[Fault]]:
+    """The pairs for training and for validation, and the files that have no partner or share their name with another.
+
+    Raises InputError where that is not the layout, or holds no image.
+    """
+    require_folders(data_root, ("images", "masks"), dataset="folder")
+    if any((data_root / kind / name).is_dir() for kind in ("images", "masks") for name in SPLITS):
+        folders = {name: (f"images/{name}", f"masks/{name}") for name in SPLITS}
+        require_folders(data_root, [path for pair in folders.values() for path in pair], dataset="folder")
+        (train, faults), (val, more) = (
+            match_files(data_root / images, data_root / masks) for images, masks in folders.values()
+        )
+        return train, val, faults + more
+    pairs, faults = match_files(data_root / "images", data_root / "masks")
+    if faults and len(pairs) < 2:
+        return pairs, [], faults
+    return *_split(pairs, val_fraction, split_seed), faults
 
 
 def _split(pairs: list[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -128,11 +159,19 @@ def _distinct_colours(count: int) -> list[tuple[int, int, int]]:
     return [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 0.9)) for hue in hues]
 
 
-def _classes_in(data_root: Path, pairs: list[Pair]) -> Classes:
-    """Classes named by their labels, 0 to the largest value in the masks."""
-    count = 0
+def _values(pairs: list[Pair]) -> Iterator[tuple[Path, np.ndarray]]:
     for _, mask in tqdm(pairs, "looking for classes", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS):
-        values = read_mask(mask).astype(np.int32)
+        yield mask, read_mask(mask)
+
+
+def classes_in(data_root: Path, masks: Iterable[tuple[Path, np.ndarray]]) -> Classes:
+    """Classes named by their labels, 0 to the largest value in the masks; masks: files with (some of) their values.
+
+    Raises InputError for a value that is too large for a label, or if there is no label.
+    """
+    count = 0
+    for mask, values in masks:
+        values = values.astype(np.int32)
         count = max(count, 1 + values[~np.isin(values, VOID)].max(initial=-1))
         if count > MOST_CLASSES:
             raise InputError(
@@ -141,3 +180,32 @@ def _classes_in(data_root: Path, pairs: list[Pair]) -> Classes:
     if not count:
         raise InputError(f"{data_root / 'masks'}: no mask has a value other than 255 and 65535. Label the images.")
     return Classes(tuple(f"class {i}" for i in range(count)), tuple(_distinct_colours(count)))
+
+
+def write(dataset: Dataset, parent: Path) -> Path:
+    """Write a data set as such a folder in `parent`, and return it; it is named by the data set and its fingerprints.
+
+    The list of classes comes last: where it is there, the folder is complete and is left as it is.
+    """
+    contents = hashlib.sha256(f"{dataset.train.fingerprint}/{dataset.val.fingerprint}".encode()).hexdigest()[:12]
+    root, classes = Path(parent) / f"{dataset.name}-as-folder-{contents}", dataset.classes
+    if (root / LIST).exists():
+        return root
+    kind = np.uint8 if len(classes) <= VOID[0] else np.uint16  # either turns IGNORE, -1, into its void value
+    samples = [(name, split, i) for name, split in zip(SPLITS, (dataset.train, dataset.val), strict=True)
+               for i in range(len(split))]  # fmt: skip
+    for name, split, i in tqdm(
+        samples, f"writing {root.name}", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS
+    ):
+        image, labels = split[i]
+        for folder, picture in (("images", image), ("masks", labels.astype(kind))):
+            content = io.BytesIO()
+            Image.fromarray(picture).save(content, "png")
+            write_atomically(root / folder / name / f"{i:05}.png", content.getvalue())
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(COLUMNS)
+    for name, colour in zip(classes.names, classes.colours, strict=True):
+        table.writerow([name, " ".join(map(str, colour)), name in classes.background, name in classes.rare])
+    write_atomically(root / LIST, text.getvalue())
+    return root

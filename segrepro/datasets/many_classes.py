@@ -20,7 +20,7 @@ from segrepro.datasets.synthetic import DEFAULTS, VAL_START
 from segrepro.errors import InputError
 from segrepro.parameters import Size
 
-__all__ = ["DEFAULTS", "ManyClasses", "load"]
+__all__ = ["DEFAULTS", "ManyClasses", "load", "patterns"]
 
 VERSION = 1  # raise it when a scene's pixels change: recorded runs and cached statistics depend on it
 MOST = 10_000
@@ -39,6 +39,13 @@ def _appearance() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     period = np.array(_PERIODS)[bits[:, 6] % np.uint64(len(_PERIODS))]
     direction = np.array([(0, 1), (1, 0), (1, 1)])[bits[:, 7] % np.uint64(3)]
     return colours, period, direction
+
+
+def patterns(classes: int) -> list[str]:
+    """What the patterns of the first classes are called, such as "8 px columns": nine, which the classes share."""
+    _, period, direction = _appearance()
+    kinds = {(0, 1): "columns", (1, 0): "rows", (1, 1): "diagonals"}
+    return [f"{p} px {kinds[tuple(d)]}" for p, d in zip(period[:classes], direction[:classes].tolist(), strict=True)]
 
 
 class ManyClasses(Split):

@@ -3,18 +3,17 @@
 import itertools
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from segrepro.analysis.checks.registered import check, relative
 from segrepro.analysis.scaling import extra_bytes
+from segrepro.analysis.truncation import TAU, target_nearest
 from segrepro.neighbours import nearest
 from segrepro.papers.essnet import max_margin, truncated_cross_entropy, truncation_error, worst_truncation_error
 from segrepro.softmax import exact_cross_entropy
 
-TAU = 0.05
 PIXELS = 4096
 
 
@@ -31,16 +30,6 @@ def _posteriors(x: Tensor, mu: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tenso
     return p_bar, torch.softmax(-torch.cdist(x, mu).square() / TAU, 1).gather(1, y[:, None])[:, 0]
 
 
-def _target_nearer(classes: int, t: float) -> tuple[Tensor, Tensor, Tensor]:
-    """One pixel of class 0 on orthonormal class vectors, all others at one distance: t = exp((near^2 - far^2) / tau).
-
-    Squared distances differ by 2 x.(mu_0 - mu_c), so x = (a, b, ..., b) with 2 (a - b) = tau ln(1/t).
-    """
-    x = torch.full((1, classes), 0.1, dtype=torch.float64)
-    x[0, 0] += TAU / 2 * np.log(1 / t)
-    return x, torch.eye(classes, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-
-
 @check
 def essnet_truncation_error() -> tuple[float, float]:
     """essnet-C11: the loss's p_bar - p on constructed distances against its formulas, and below the supremum on drawn
@@ -54,12 +43,12 @@ def essnet_truncation_error() -> tuple[float, float]:
             (0.3, truncation_error(k, classes, 0.3)),
             (nearest_of_all, worst_truncation_error(k, classes)),
         ):
-            x, mu, y = _target_nearer(classes, t)
+            x, mu, y = target_nearest(classes, t)
             others = torch.arange(k)[None]  # of those equally far any k - 1, with the target
             p_bar = truncated_cross_entropy(x, mu, y, others, TAU).neg().exp()
             p = truncated_cross_entropy(x, mu, y, torch.arange(classes)[None], TAU).neg().exp()
             residuals.append(abs((p_bar - p).item() - expected))
-        outside = truncated_cross_entropy(*_target_nearer(classes, 1.0), torch.arange(1, k + 1)[None], TAU)
+        outside = truncated_cross_entropy(*target_nearest(classes, 1.0), torch.arange(1, k + 1)[None], TAU)
         residuals.append(abs(outside.neg().exp().item() - 1 / (k + 1)))
         x, mu, _ = _drawn(500, classes, 4)
         p_bar, p = _posteriors(x, mu, nearest(x, mu, 1, "torch")[:, 0], k)
