@@ -53,7 +53,8 @@ def make_optimiser(learner: Learner, parameters: Training) -> torch.optim.Optimi
         group.setdefault("power", parameters.decay_power)
         if parameters.optimiser == "adamw" and "momentum" in group:
             group["betas"] = (group.pop("momentum"), 0.999)
-    shared = {"lr": parameters.learning_rate, "weight_decay": parameters.weight_decay}
+    # fused: one pass over the parameters, a fifth of a small network's step
+    shared = {"lr": parameters.learning_rate, "weight_decay": parameters.weight_decay, "fused": True}
     if parameters.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=parameters.momentum, **shared)
     return torch.optim.AdamW(groups, betas=(parameters.momentum, 0.999), **shared)
@@ -69,6 +70,7 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
     """
     if parameters.precision == "float64":
         learner.double()
+    learner.to(memory_format=torch.channels_last)  # the order convolutions are fastest in
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         learner = torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
     optimiser = make_optimiser(learner, parameters)
