@@ -1,9 +1,11 @@
-"""Runs made up for tests: a record with the few facts that scores, verdicts and figures read."""
+"""Runs made up for tests: a record with the few facts that scores, verdicts and figures read; what figures say."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from segrepro import registry, runs
 
@@ -47,3 +49,9 @@ def make_run(
         evaluations={"val": tallies if matrix is None else {"matrix": np.asarray(matrix).tolist()}},
     )  # fmt: skip
     return runs.save(folder / key, record, arrays or {})
+
+
+def texts(figure: Figure) -> set[str]:
+    """Everything that is written in a figure."""
+    figure.canvas.draw()
+    return {text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()}

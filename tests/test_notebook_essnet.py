@@ -1,32 +1,14 @@
 """What the ESSNet notebook shows: the truncation error as built and measured, curves, class vectors, their figures."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from factories import NAMES, make_run
+from factories import NAMES, make_run, texts
 from matplotlib.colors import to_hex
 
 from segrepro import plots
 from segrepro.analysis import correlation, scores, truncation
 from segrepro.datasets.base import Classes
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
-
-
-def texts(figure):
-    """Everything that is written in a figure."""
-    figure.canvas.draw()
-    return {t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()}
 
 
 def curve(*ious):

@@ -1,14 +1,8 @@
 """The numbers and figures of the notebook 04_fbnet."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from factories import NAMES, make_run
-from matplotlib.text import Text
+from factories import NAMES, make_run, texts
 
 from segrepro import plots
 from segrepro.analysis import camouflage, dilution, scores
@@ -16,13 +10,6 @@ from segrepro.datasets.base import Classes
 
 # X_l is 2 on the 10 pixels of road, 4 on the 4 of car, 3 on the 2 of train; X_o is 1, 1 and 2.
 SUMS = np.array([[20, 16, 6], [10, 4, 4], [10, 4, 2]], dtype=np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(name="runs")
@@ -37,11 +24,6 @@ def make_runs(tmp_path):
         ],
         "fbnet_res2": [make_run(tmp_path, methods=["fbnet"], stages=["res2"], seed=4)],
     }  # fmt: skip
-
-
-def texts(figure):
-    figure.canvas.draw()
-    return {text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()}
 
 
 # numbers

@@ -1,17 +1,12 @@
 """What 03_lff shows: accuracies beside the paper's, what others got, its figures."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import make_run
+from factories import make_run, texts
 from matplotlib.colors import to_hex
 
-from segrepro import claims, ledger, plots, plots_bias
+from segrepro import claims, ledger, plots
 from segrepro.analysis import bias
 from segrepro.datasets.base import Classes, Groups, Images
 from segrepro.datasets.statistics import Statistics
@@ -22,13 +17,6 @@ from segrepro.runs import Run
 ALIGNED = np.eye(2, dtype=bool)
 # Images of each bias value by class and prediction: of aligned ones 9 and 10 of 10 are right, of the others 2 and 4.
 HITS = (9, 2, 4, 10)
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
 
 
 def counts(hits):
@@ -55,11 +43,6 @@ def biased_run(folder, hits=HITS, *, seed=0, on_the_way=(), methods=("plain",), 
     evaluations = {f"val{head}": evaluation(those) for head, those in heads.items()}
     changes = {"aligned": ALIGNED.tolist(), "group_names": ["x", "y"], "curve": curve, "evaluations": evaluations}
     return Run(run.folder, run.record.model_copy(update=changes))
-
-
-def texts(figure):
-    figure.canvas.draw()
-    return {t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()}
 
 
 # tables
@@ -187,11 +170,11 @@ def pictures(groups):
 
 def test_an_aligned_and_a_conflicting_image_of_each_class():
     """Of a the last two conflict, of b none does."""
-    figure = plots_bias.examples(pictures(Groups(("x", "y"), np.array([0, 0, 1, 1, 1, 1, 1, 1]), ALIGNED)))
+    figure = plots.biased_examples(pictures(Groups(("x", "y"), np.array([0, 0, 1, 1, 1, 1, 1, 1]), ALIGNED)))
     assert {"a", "b", "a, y", "aligned", "conflicting"} <= texts(figure)
     shown = [[int(image.get_array()[0, 0, 0]) for image in axes.images] for axes in figure.axes]
     assert shown == [[0], [6], [2], []]
-    assert [len(axes.images) for axes in plots_bias.examples(pictures(None)).axes] == [1, 1]
+    assert [len(axes.images) for axes in plots.biased_examples(pictures(None)).axes] == [1, 1]
 
 
 def test_accuracy_against_the_share_of_conflicting_images(tmp_path):
@@ -199,7 +182,7 @@ def test_accuracy_against_the_share_of_conflicting_images(tmp_path):
         "95.0": {"plain": [biased_run(tmp_path), biased_run(tmp_path, (5, 4, 4, 10), seed=1)], "lff": []},
         "99.0": {"plain": [biased_run(tmp_path, (10, 0, 0, 10), seed=2)], "lff": []},
     }
-    figure = plots_bias.accuracy_by_share(runs, claims.table("lff", 2).query("dataset == 'Colored MNIST'"))
+    figure = plots.accuracy_by_share(runs, claims.table("lff", 2).query("dataset == 'Colored MNIST'"))
     here, paper = figure.axes
     assert here.lines[0].get_xydata().tolist() == [[5, 60], [1, 50]]
     assert paper.lines[0].get_xydata().tolist() == [[5, 77.63], [2, 62.29], [1, 50.34], [0.5, 35.34]]
@@ -210,7 +193,7 @@ def test_accuracy_against_the_share_of_conflicting_images(tmp_path):
 def test_losses_by_kind(tmp_path):
     arrays = {"watched/aligned": np.array([0.1, 0.3], np.float32), "watched/conflicting": np.array([2], np.float32)}
     run = biased_run(tmp_path, on_the_way=[HITS, HITS], arrays=arrays)
-    figure = plots_bias.losses({"to be told: digit": [run]})
+    figure = plots.losses_by_alignment({"to be told: digit": [run]})
     aligned, conflicting = (line.get_xydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(aligned, [[100, 1], [200, 0.5], [400, 0.2]], rtol=1e-6)
     np.testing.assert_allclose(conflicting, [[100, 3], [200, 1.5], [400, 2]], rtol=1e-6)
@@ -220,7 +203,7 @@ def test_losses_by_kind(tmp_path):
 def test_learning_curves_of_both_networks(tmp_path):
     plain = biased_run(tmp_path, on_the_way=[(5, 5, 5, 5)])
     lff = biased_run(tmp_path, methods=["lff"], biased=(10, 0, 0, 10), on_the_way=[(10, 1, 1, 10)])
-    figure = plots_bias.learning_curves({"plain": ([plain], None), "f_B": ([lff], "biased"), "lff": ([lff], None)})
+    figure = plots.accuracy_curves({"plain": ([plain], None), "f_B": ([lff], "biased"), "lff": ([lff], None)})
     aligned, conflicting = figure.axes
     assert [line.get_ydata().tolist() for line in aligned.lines[:3]] == [[50, 95], [100, 100], [100, 95]]
     assert [line.get_ydata().tolist() for line in conflicting.lines[:3]] == [[50, 30], [10, 0], [10, 30]]
@@ -236,10 +219,10 @@ def test_histogram_of_the_relative_difficulty(tmp_path):
     losses = {"aligned/biased": [1, 1], "aligned": [3, 3], "conflicting/biased": [1, 9], "conflicting": [3, 1]}
     arrays = {f"watched/{name}": np.array(values, np.float32) for name, values in losses.items()}
     run = biased_run(tmp_path, methods=["lff"], biased=HITS, arrays=arrays)
-    figure = plots_bias.difficulty({"lff": [run]})
+    figure = plots.relative_difficulty({"lff": [run]})
     assert "LfF: area 0.75" in texts(figure)
     heights = {kind: [(round(bar.get_x(), 2), bar.get_height()) for bar in figure.axes[0].patches
                       if to_hex(bar.get_facecolor()) == colour.lower() and bar.get_height()]
-               for kind, colour in plots_bias.KIND_COLOURS.items()}  # fmt: skip
+               for kind, colour in plots.KIND_COLOURS.items()}  # fmt: skip
     assert heights["aligned"] == [(0.25, 100)]
     assert [height for _, height in heights["conflicting"]] == [50, 50]

@@ -3,26 +3,14 @@
 import itertools
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import NAMES, make_run
+from factories import NAMES, make_run, texts
 from matplotlib.colors import to_hex
 
 from segrepro import claims, ledger, plots
 from segrepro.analysis import imbalance, recall_precision, scores
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
-
 
 BEFORE = [[80, 20, 0], [8, 2, 0], [10, 0, 0]]  # road, car, train: FP 18, 20, 0
 
@@ -32,11 +20,6 @@ def make_pair(folder, *afters):
     plain = [make_run(folder, matrix=BEFORE, seed=seed) for seed in (*range(len(afters)), 9)]
     method = [make_run(folder, methods=["region_rebalance"], matrix=m, seed=seed) for seed, m in enumerate(afters)]
     return {"plain": plain, "region_rebalance": method}
-
-
-def texts(figure):
-    figure.canvas.draw()
-    return {t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()}
 
 
 # Remark 1

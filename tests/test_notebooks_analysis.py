@@ -1,37 +1,19 @@
 """The numbers and figures of 07_confusion_matrices, 08_delta_iou and 09_class_correlation, worked by hand."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from factories import make_run
+from factories import make_run, texts
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
-from segrepro import claims, plots, plots_classes
+from segrepro import claims, plots
 from segrepro.analysis import confusion, correlation, delta
 from segrepro.datasets.base import Classes
 from segrepro.errors import InputError
 
 NAMES = ("road", "car", "sky", "bus", "pole")
 T_OF_ONE = 12.706  # the 97.5 % quantile of Student's t with one degree of freedom
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
-
-
-def texts(figure):
-    figure.canvas.draw()
-    return {text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()}
 
 
 def five(folder, ious=(0.5,) * 5, *, image_counts=(10, 9, 8, 7, 6), **options):
@@ -172,7 +154,7 @@ def test_gain_matrix_has_the_best_on_top_and_bold_what_is_clear(runs, tmp_path):
     clear = [five(tmp_path, (0.6, 0.5, 0.5, 0.3 - s / 1000, 0.5), methods=["essnet"], seed=s)
              for s in (0, 1, 7)]  # fmt: skip
     runs = runs | {"essnet": clear}
-    figure = plots_classes.gain_matrix(delta.class_gains(runs), delta.summary(runs))
+    figure = plots.gain_matrix(delta.class_gains(runs), delta.summary(runs))
     axes = figure.axes[0]
     figure.canvas.draw()
     assert [t.get_text() for t in axes.get_yticklabels()] == ["FBNet (2)", "ESSNet (3)", "DropClass (1)"]
@@ -190,7 +172,7 @@ def test_gain_matrix_has_the_best_on_top_and_bold_what_is_clear(runs, tmp_path):
 
 def test_every_configuration_has_a_row_of_gains(runs):
     tables = {score: delta.class_gains(runs, score=score) for score in ("IoU", "Acc")}
-    figure = plots_classes.class_gains(tables)
+    figure = plots.class_gains(tables)
     axes = np.reshape(figure.axes, (2, 2))
     for row, name in zip(axes, ("fbnet", "dropclass"), strict=True):
         for panel in row:
@@ -207,7 +189,7 @@ def test_every_configuration_has_a_row_of_gains(runs):
 
 
 def test_halves(runs):
-    figure = plots_classes.halves(delta.summary(runs))
+    figure = plots.frequency_halves(delta.summary(runs))
     axes = figure.axes[0]
     dots = {(round(float(x), 6), line.get_markerfacecolor()) for line in axes.lines if line.get_marker() == "o"
             for x in line.get_xdata()}  # fmt: skip
@@ -222,7 +204,7 @@ def test_boxes_are_drawn_in_every_picture():
     labels = np.zeros((2, 6, 8), dtype=np.int16)
     columns = {"image": np.zeros((2, 6, 8, 3), np.uint8), "ground truth": labels, "dropclass": labels}
     boxes = pd.DataFrame({"top": [1, 3], "left": [2, 0], "height": [2, 2], "width": [3, 3]}, index=[5, 9])
-    figure = plots_classes.boxed_examples(columns, classes, boxes)
+    figure = plots.boxed_examples(columns, classes, boxes)
     for row, expected in zip(np.reshape(figure.axes, (2, 3)), [(1.5, 0.5), (-0.5, 2.5)], strict=True):
         for panel in row:
             frames = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
@@ -297,7 +279,7 @@ def test_the_papers_pairs_are_those_of_the_ledger():
 
 
 def test_row_sums_are_drawn_over_the_band_of_random_vectors(vectors):
-    figure = plots_classes.row_sums(vectors)
+    figure = plots.row_sums(vectors)
     for panel, sums in zip(figure.axes, ([0, 0, 0, 1, 1], [0] * 5), strict=True):
         dots = [line for line in panel.lines if line.get_marker() == "o"]
         np.testing.assert_allclose(dots[0].get_ydata(), sums, atol=1e-6)
@@ -381,7 +363,7 @@ def test_taken_for_says_what_is_wrong(confused):
 def test_what_is_taken_for_background_is_drawn_before_and_after(confused):
     sets = {"car": ["car"], "pole": ["pole"]}
     tables = {"fbnet": confusion.taken_for(confused["fbnet"], confused["plain"], sets, ["road"])}
-    axes = plots_classes.taken_for(tables).axes[0]
+    axes = plots.taken_for(tables).axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["pole", "car"]
     before, after = [line for line in axes.lines if line.get_marker() == "o"]
     assert before.get_xdata().tolist() == [50, 0]

@@ -1,19 +1,14 @@
 """What the notebooks on class embeddings and on many classes show: trees, pixel embeddings, batches, their figures."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from factories import NAMES, make_run
+from factories import NAMES, make_run, texts
 from matplotlib.colors import to_hex
 from test_training import TINY
 
-from segrepro import evaluation, plots, plots_embeddings, runs
+from segrepro import evaluation, plots, runs
 from segrepro.analysis import correlation, embeddings, footprint, scaling
 from segrepro.datasets import many_classes
 from segrepro.datasets.base import Classes
@@ -24,19 +19,6 @@ from segrepro.experiment import Experiment
 
 PAIRS = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0.6], [0, 0, 0.6, 1]])  # cosines of two pairs of classes
 FOUR = ("car", "bus", "road", "sidewalk")
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
-
-
-def texts(figure):
-    """Everything that is written in a figure."""
-    figure.canvas.draw()
-    return {t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()}
 
 
 def with_vectors(folder, vectors, **options):
@@ -214,27 +196,27 @@ def test_where_pixel_embeddings_cannot_be_had_it_is_said(trained, tmp_path, caps
 def test_trees_in_rows_have_names_and_branches_in_the_groups_colours(tmp_path):
     record = make_run(tmp_path, names=FOUR).record
     links = embeddings.tree(PAIRS)
-    figure = plots_embeddings.class_trees({"essnet": links, "plain": links}, record, ["vehicle"] * 2 + ["flat"] * 2)
+    figure = plots.class_trees({"essnet": links, "plain": links}, record, ["vehicle"] * 2 + ["flat"] * 2)
     assert {*FOUR, "ESSNet", "Plain", "vehicle", "flat", "1 − cosine"} <= texts(figure)
     colours = {label.get_text(): to_hex(label.get_color()) for label in figure.axes[0].get_yticklabels()}
-    flat, vehicle = (colour.lower() for colour in plots_embeddings.GROUPS[:2])
+    flat, vehicle = (colour.lower() for colour in plots.GROUPS[:2])
     assert colours == {"car": vehicle, "bus": vehicle, "road": flat, "sidewalk": flat}
     lines = figure.axes[0].collections[0]
     drawn = {to_hex(colour): path.vertices[:, 0].max() for colour, path in
              zip(lines.get_colors(), lines.get_paths(), strict=True)}  # fmt: skip
-    assert drawn == pytest.approx({vehicle: 0.1, flat: 0.4, plots_embeddings.BLACK: 1})
-    assert "vehicle" not in texts(plots_embeddings.class_trees({"essnet": links}, record))
+    assert drawn == pytest.approx({vehicle: 0.1, flat: 0.4, plots.DARK: 1})
+    assert "vehicle" not in texts(plots.class_trees({"essnet": links}, record))
 
 
 def test_large_trees_are_cut_and_name_the_most_frequent_class(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots_embeddings, "LEAVES", 2)
-    monkeypatch.setattr(plots_embeddings, "IN_ROWS", 3)
+    monkeypatch.setattr(plots.embeddings, "LEAVES", 2)
+    monkeypatch.setattr(plots.embeddings, "IN_ROWS", 3)
     record = make_run(tmp_path, names=FOUR, pixel_counts=[1, 5, 3, 2]).record
-    shown = texts(plots_embeddings.class_trees({"essnet": embeddings.tree(PAIRS)}, record))
+    shown = texts(plots.class_trees({"essnet": embeddings.tree(PAIRS)}, record))
     assert {"bus +1", "road +1"} <= shown
     assert not {"car", "bus", "road", "sidewalk"} & shown
-    monkeypatch.setattr(plots_embeddings, "LEAVES", 4)
-    figure = plots_embeddings.class_trees({"essnet": embeddings.tree(PAIRS)}, record)
+    monkeypatch.setattr(plots.embeddings, "LEAVES", 4)
+    figure = plots.class_trees({"essnet": embeddings.tree(PAIRS)}, record)
     assert set(FOUR) <= texts(figure)
     radii = [path.vertices[:, 1] for path in figure.axes[0].collections[0].get_paths()]
     assert sorted(r.min() for r in radii) == pytest.approx([0, 0.6, 0.9])  # 1 - height / the root's
@@ -246,7 +228,7 @@ def test_pixel_embeddings_as_a_figure():
     labels = np.array([[0, 1], [1, -1]])
     pixels, mu = np.array([[[1, 0, 0], [0, 1, 0]], [[0, 0.5, 0], [5, 5, 5]]]), np.eye(3)
     image = np.zeros((2, 2, 3), dtype=np.uint8)
-    figure = plots_embeddings.pixel_embeddings(image, labels, np.clip(labels, 0, None), pixels, mu, classes)
+    figure = plots.pixel_embeddings(image, labels, np.clip(labels, 0, None), pixels, mu, classes)
     assert {"image", "ground truth", "prediction", "pixel embeddings", "road", "car"} <= texts(figure)
     assert "train" not in texts(figure)  # not in the image
     points, stars = figure.axes[4].collections
@@ -328,11 +310,11 @@ def test_rows_of_a_device_are_those_of_the_most_pixels(tmp_path, monkeypatch, ca
 
 
 def test_scaling_as_a_figure():
-    times = {name: (1 + i, 10 + i) for i, name in enumerate(plots_embeddings.LOSSES)}
+    times = {name: (1 + i, 10 + i) for i, name in enumerate(plots.LOSSES)}
     rows = pd.DataFrame(made_up(times, memory=(1024.0, 2048.0)))
     batches = pd.DataFrame([(name, count, 5) for name in times for count in (10, 1000)],
                            columns=["loss", "classes", "images"])  # fmt: skip
-    figure = plots_embeddings.scaling_curves(rows, batches, footprint.printed(4), 12)
+    figure = plots.scaling_curves(rows, batches, footprint.printed(4), 12)
     assert {"Largest batch in 12 GiB", "ms for 100 pixels", "k nearest", "the paper's Table 4"} <= texts(figure)
     memory, images, *_ = figure.axes
     np.testing.assert_allclose(memory.lines[0].get_ydata(), [1, 2])
@@ -341,4 +323,4 @@ def test_scaling_as_a_figure():
 
 
 def test_every_loss_that_is_measured_has_a_line():
-    assert set(plots_embeddings.LOSSES) == set(scaling.LOSSES) | set(scaling.PREDICTIONS)
+    assert set(plots.LOSSES) == set(scaling.LOSSES) | set(scaling.PREDICTIONS)

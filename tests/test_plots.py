@@ -1,32 +1,13 @@
 """Figures show what they are given: names, labels, colours, values."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
-from factories import NAMES, make_run
+from factories import NAMES, make_run, texts
 from matplotlib.colors import to_hex
 
 from segrepro import ledger, plots
 from segrepro.analysis import imbalance
 from segrepro.datasets.base import Classes
 from segrepro.datasets.statistics import Statistics
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    plots.style()
-    yield
-    plt.close("all")
-
-
-def texts(figure):
-    """Everything that is written in a figure."""
-    figure.canvas.draw()
-    return {t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()}
 
 
 def test_every_configuration_has_a_colour_of_its_own():

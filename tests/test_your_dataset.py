@@ -3,17 +3,12 @@
 import re
 import shutil
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from factories import make_run
 from PIL import Image
 
-from segrepro import datasets, plots_remedies
+from segrepro import datasets, plots
 from segrepro.analysis import delta, imbalance
 from segrepro.analysis.recommendation import MARGIN, recommend
 from segrepro.datasets import folder, inspection
@@ -23,13 +18,6 @@ from segrepro.errors import InputError
 from segrepro.parameters import Setup
 from segrepro.runs import all_runs
 from segrepro.verdict import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, decide, decide_each
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_closed():
-    yield
-    plt.close("all")
-
 
 # inspection
 
@@ -304,9 +292,7 @@ def test_crops_are_around_the_largest_part(monkeypatch):
 def test_the_figure_outlines_also_what_fills_a_crop():
     whole, part = np.ones((6, 6), bool), np.eye(6, dtype=bool)
     image = np.zeros((6, 6, 3), np.uint8)
-    figure = plots_remedies.rare_classes(
-        {"an animal of the woods": [(image, whole), (image, part)], "car": [(image, part)]}
-    )
+    figure = plots.rare_class_crops({"an animal of the woods": [(image, whole), (image, part)], "car": [(image, part)]})
     assert [axes.get_title() for axes in figure.axes[:2]] == ["an animal of\nthe woods", "car"]
     outlines = [len(axes.collections) for axes in figure.axes]
     assert outlines == [1, 1, 1, 0]
@@ -404,7 +390,7 @@ def test_figure_of_gains_by_class(tmp_path):
     table.loc[(table["class"] == "car") & (table["configuration"] == "dice"), "value"] = (
         np.nan
     )  # never seen or predicted
-    axes = plots_remedies.class_gains(table, ("train", "car")).axes[0]
+    axes = plots.remedy_gains(table, ("train", "car")).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["FBNet", "Dice"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["train †", "car †", "road"]
     assert [(text.get_text(), text.get_weight()) for text in axes.texts] == [
@@ -415,7 +401,7 @@ def test_figure_of_gains_by_class(tmp_path):
 
 def test_figure_of_the_recommendation(tmp_path):
     table = recommend(runs_of(tmp_path, fbnet=(4, 0, 0.1), dice=(0.1, 0, 1))).table
-    figure = plots_remedies.remedies(table, MARGIN)
+    figure = plots.remedies(table, MARGIN)
     assert [axes.get_title() for axes in figure.axes] == ["all classes", "rare classes"]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["FBNet\nhelps (n = 3)", "Dice\ncannot tell (n = 3)"]

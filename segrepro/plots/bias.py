@@ -14,38 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from segrepro.analysis import bias
-from segrepro.datasets.base import Split
-from segrepro.plots import ERROR_BARS, WIDTH, colour_of, label_of
+from segrepro.plots.style import DARK, ERROR_BARS, KIND_COLOURS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
-KIND_COLOURS = {"aligned": "#0072B2", "conflicting": "#D55E00"}
 BIASED_COLOUR = "#CC79A7"  # of LfF's f_B
 BAND = {"errorbar": ("pi", 100), "marker": "o", "markersize": 4}
-
-
-def examples(split: Split) -> Figure:
-    """An aligned image of each class and, below it, a conflicting one with its value of the bias (Figure 1). Without a
-    known bias attribute, an image of each class.
-    """
-    labels = np.array([int(split.labels(i)[0, 0]) for i in range(len(split))])
-    groups, count = split.groups, len(split.classes)
-    rows = {"images": np.ones(len(labels), dtype=bool)}
-    if groups is not None:
-        aligned = groups.aligned[labels, groups.index]
-        rows = {"aligned": aligned, "conflicting": ~aligned}
-    side = min(WIDTH / count, 2)
-    figure, axes = plt.subplots(len(rows), count, figsize=(side * count, (side + 0.3) * len(rows)), squeeze=False)
-    for panels, (kind, chosen) in zip(axes, rows.items(), strict=True):
-        for c, panel in enumerate(panels):
-            panel.set(xticks=[], yticks=[], frame_on=False)
-            members = np.flatnonzero(chosen & (labels == c))
-            if len(members):
-                chosen_one = members[c * len(members) // count]  # images lie in the order of their values of the bias
-                panel.imshow(split[chosen_one][0], interpolation="nearest")
-                value = f", {groups.names[groups.index[chosen_one]]}" if kind == "conflicting" else ""
-                panel.set_title(f"{split.classes.names[c]}{value}", fontsize=7.5, weight="normal")
-        panels[0].set_ylabel(kind, color=KIND_COLOURS.get(kind, "black"))
-    return figure
 
 
 def accuracy_by_share(
@@ -81,7 +54,7 @@ def accuracy_by_share(
     return figure
 
 
-def losses(panels: Mapping[str, Sequence[Run]]) -> Figure:
+def losses_by_alignment(panels: Mapping[str, Sequence[Run]]) -> Figure:
     """Mean loss of aligned and of conflicting training samples over the training, runs by title (Figure 2)."""
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), sharey=True, squeeze=False)
     for panel, (title, runs) in zip(axes[0], panels.items(), strict=True):
@@ -94,7 +67,7 @@ def losses(panels: Mapping[str, Sequence[Run]]) -> Figure:
     return figure
 
 
-def learning_curves(lines: Mapping[str, tuple[Sequence[Run], str | None]]) -> Figure:
+def accuracy_curves(lines: Mapping[str, tuple[Sequence[Run], str | None]]) -> Figure:
     """Accuracy on aligned and on conflicting images over the training (Figure 4).
 
     lines: runs and one of their heads (None: their own prediction), by the name of a configuration, or any other for
@@ -107,14 +80,14 @@ def learning_curves(lines: Mapping[str, tuple[Sequence[Run], str | None]]) -> Fi
     for panel, kind in zip(axes, bias.KINDS[1:], strict=True):
         for name, table in tables.items():
             sns.lineplot(table, x="iteration", y=kind, color=colours[name], ax=panel, **BAND)
-        panel.axhline(100 / classes, color="#333333", linewidth=1, linestyle=":")
+        panel.axhline(100 / classes, color=DARK, linewidth=1, linestyle=":")
         panel.set(title=f"{kind} images", ylabel="accuracy (%)", ylim=(-3, 103))
     handles = [Line2D([], [], color=colours[name], marker="o", label=label_of(name)) for name in lines]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
 
 
-def difficulty(runs: Mapping[str, Sequence[Run]]) -> Figure:
+def relative_difficulty(runs: Mapping[str, Sequence[Run]]) -> Figure:
     """How the relative difficulty W of training samples is distributed at the end, all seeds together, one panel a
     configuration; its title has the mean area under the ROC curve of W as a detector of conflicting samples.
     """

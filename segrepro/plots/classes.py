@@ -1,7 +1,4 @@
-"""Figures of what methods do to each class: gains, who pays for them, class vectors, confusions with the background.
-
-As in `plots`: every function returns its Figure, and a configuration has its name, label and colour from the ledger.
-"""
+"""Scores class by class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +6,95 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
-from segrepro.analysis import correlation
-from segrepro.datasets.base import Classes
-from segrepro.plots import ERROR_BARS, WIDTH, colour_of, label_of, segmentation_examples
+from segrepro import metrics
+from segrepro.analysis import correlation, delta, recall_precision
+from segrepro.plots.parts import class_axis, class_ticks, marked, marked_names, name_points, seeds_note
+from segrepro.plots.style import DARK, ERROR_BARS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
-DARK = "#333333"
 MOST_NUMBERED = 24  # columns of a heat map that have room for numbers
+
+
+def class_iou_gain(
+    runs: Mapping[str, Sequence[Run]], baseline: str = "plain", *, with_accuracy: bool = False
+) -> Figure:
+    """IoU of each class minus the baseline's, paired by seed, with 95 % intervals; the most frequent class on the left.
+
+    runs: by configuration, the baseline among them. Rare classes are marked with a dagger. with_accuracy: the gain in
+    accuracy in a second panel (Region Rebalance Figure 3).
+    """
+    record = runs[baseline][0].record
+    order = np.argsort(-np.array(record.pixel_counts), kind="stable")
+    names = [record.class_names[i] + (" †" if record.class_names[i] in record.rare_classes else "") for i in order]
+    scores = ("IoU", "Acc") if with_accuracy else ("IoU",)
+    size = (WIDTH, 1 + 3 * len(scores))
+    figure, panels = plt.subplots(len(scores), 1, figsize=size, sharex=True, squeeze=False)
+    for axes, score in zip(panels.flat, scores, strict=True):
+        table = delta.class_gains(runs, baseline, score)
+        others = table["configuration"].unique()
+        for place, name in enumerate(others):
+            rows = table[table["configuration"] == name]
+            errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+            at = np.arange(len(names)) + (place - (len(others) - 1) / 2) * 0.8 / len(others)
+            axes.bar(at, rows["value"], 0.8 / len(others), yerr=errors, color=colour_of(name), label=label_of(name),
+                     error_kw=ERROR_BARS)  # fmt: skip
+        axes.axhline(0, color=DARK, linewidth=1)
+        axes.set_ylabel(f"Δ{score} (points)")
+        axes.grid(axis="x", visible=False)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(xlabel="classes by pixel frequency, the most frequent first (†: rare)", xlim=(-0.6, len(names) - 0.4))
+    title = f"{' and '.join(scores)} gained over {label_of(baseline)}: {seeds_note(runs)}"
+    panels[0, 0].set_title(title, loc="left")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
+    return figure
+
+
+def class_iou(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Figure:
+    """IoU of each class, mean over seeds, in the order of the baseline's (ESSNet Figure 5). Rare classes: a dagger."""
+    record = runs[baseline][0].record
+    means = {name: 100 * np.mean([metrics.iou(run.record.evaluations["val"]) for run in found], axis=0)
+             for name, found in runs.items()}  # fmt: skip
+    order = np.argsort(means[baseline], kind="stable")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4))
+    for place, (name, iou) in enumerate(means.items()):
+        at = np.arange(len(order)) + (place - (len(means) - 1) / 2) * 0.5 / len(means)  # side by side where they agree
+        line = "o-" if name == baseline else "o"
+        axes.plot(at, iou[order], line, color=colour_of(name), markersize=6, linewidth=1, label=label_of(name))
+    class_axis(axes, record, order)
+    axes.set(ylabel="IoU (%)", xlabel=f"classes by the IoU of {label_of(baseline)} (†: rare)")
+    figure.legend(loc="outside upper right", ncols=4, frameon=False)
+    return figure
+
+
+def iou_against_accuracy(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Figure:
+    """Where each method takes each class, over the curves of constant b = FP/TP (Region Rebalance Figure 8).
+
+    An arrow a class, from the baseline's to the method's, of counts summed over seeds; rare classes in colour.
+    """
+    record, others = runs[baseline][0].record, [name for name in runs if name != baseline]
+    rare, ends = np.isin(record.class_names, record.rare_classes), {}
+    curves = recall_precision.iou_curves([0, 0.5, 1, 3, 10])
+    figure, panels = plt.subplots(1, len(others), figsize=(WIDTH, 4.8), sharey=True, squeeze=False)
+    for axes, name in zip(panels[0], others, strict=True):
+        for b, curve in curves.items():
+            axes.plot(curve.index, curve, color="#BBBBBB", linewidth=1, zorder=1)
+            axes.text(1.01, curve.iloc[-1], f"b = {b:g}", color="#777777", fontsize="small", va="center")
+        counts = map(recall_precision.pooled, recall_precision.paired_counts(runs[name], runs[baseline]))
+        ends[name], starts = (np.stack([metrics.class_accuracy(of), metrics.iou(of)], axis=1) for of in counts)
+        for before, after, is_rare in zip(starts, ends[name], rare, strict=True):
+            line = {"color": colour_of(name) if is_rare else "#999999", "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", after, before, arrowprops=line | {"arrowstyle": "->,head_width=0.2,head_length=0.3"})
+        axes.set(title=f"{label_of(baseline)} → {label_of(name)}", xlabel="Acc", xlim=(0, 1), ylim=(0, 1), aspect=1)
+        axes.grid(visible=False)
+    panels[0, 0].set_ylabel("IoU")
+    figure.draw_without_rendering()
+    for axes, name in zip(panels[0], others, strict=True):
+        name_points(axes, ends[name][rare], np.array(record.class_names)[rare])
+    return figure
 
 
 def gain_matrix(gains: pd.DataFrame, summary: pd.DataFrame, score: str = "IoU") -> Figure:
@@ -48,84 +122,11 @@ def gain_matrix(gains: pd.DataFrame, summary: pd.DataFrame, score: str = "IoU") 
     axes.axvline(len(columns) - 2, color="white", linewidth=6)
     seeds = gains.groupby("configuration")["seeds"].first()
     axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{label_of(name)} ({seeds[name]})" for name in rows], rotation=0)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, [*_names(gains), *columns[-2:]], rotation=45, ha="right",
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [*marked_names(gains), *columns[-2:]], rotation=45, ha="right",
                     rotation_mode="anchor", fontsize=8 if numbered else 5)  # fmt: skip
     axes.set(xlabel="", ylabel="configuration (seeds)")
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    return figure
-
-
-def class_gains(panels: Mapping[str, pd.DataFrame], baseline: str = "plain", by: str = "pixels") -> Figure:
-    """Gain of every class with its 95 % interval: a row a configuration, a column a score (Region Rebalance Figures 3
-    and 6).
-
-    panels: by score, from `analysis.delta.class_gains`, ordered `by`. Rare classes: a dagger.
-    """
-    names = list(dict.fromkeys(next(iter(panels.values()))["configuration"]))
-    size = (WIDTH, 1.5 + 0.85 * len(names))
-    figure, axes = plt.subplots(len(names), len(panels), figsize=size, sharex=True, sharey="col", squeeze=False)
-    for column, (score, table) in zip(axes.T, panels.items(), strict=True):
-        for panel, name in zip(column, names, strict=True):
-            rows = table[table["configuration"] == name]
-            errors = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-            panel.bar(np.arange(len(rows)), rows["value"], color=colour_of(name), yerr=errors, error_kw=ERROR_BARS)
-            panel.axhline(0, color=DARK, linewidth=1)
-            panel.set_title(f"{label_of(name)} ({rows['seeds'].iloc[0]})", loc="left", fontsize=9, pad=2)
-            panel.grid(axis="x", visible=False)
-        column[-1].set_ylim(_room(table["value"]))
-        _class_ticks(column[-1], _names(rows))
-        column[0].annotate(f"Δ{score} (points)", (0.5, 1), (0, 16), "axes fraction", "offset points", ha="center")
-    figure.supxlabel(
-        f"classes by {by}, the most frequent first (†: rare); gain over {label_of(baseline)}, 95 % interval (seeds)",
-        fontsize=9,
-    )
-    return figure
-
-
-def halves(summary: pd.DataFrame, baseline: str = "plain", score: str = "IoU") -> Figure:
-    """Mean gain of the rare and of the frequent half of the classes, with 95 % intervals, a row a configuration.
-
-    summary: from `analysis.delta.summary`. The best in the rare half is on top.
-    """
-    of = {
-        half: summary[summary["quantity"] == half].set_index("configuration") for half in ("rare half", "frequent half")
-    }
-    names = list(of["rare half"]["value"].sort_values(ascending=False).index)
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.36 * len(names)))
-    for half, offset, face in (("rare half", -0.15, None), ("frequent half", 0.15, "white")):
-        for row, name in enumerate(names):
-            value, low, high = of[half].loc[name, ["value", "low", "high"]]
-            axes.plot([low, high], [row + offset] * 2, color=colour_of(name), linewidth=2)
-            axes.plot(value, row + offset, "o", color=colour_of(name), markerfacecolor=face, markersize=7)
-    axes.axvline(0, color=DARK, linewidth=1)
-    axes.set_yticks(range(len(names)), [f"{label_of(name)} ({of['rare half'].loc[name, 'seeds']})" for name in names])
-    axes.set(
-        xlabel=f"mean Δ{score} over {label_of(baseline)} (points), 95 % interval",
-        xlim=_room(np.concatenate([table["value"] for table in of.values()])),
-        ylim=(len(names) - 0.5, -0.5),
-        ylabel="configuration (seeds)",
-    )
-    marks = [
-        Line2D([], [], color=DARK, marker="o", label="rare half of the classes"),
-        Line2D([], [], color=DARK, marker="o", markerfacecolor="white", label="frequent half"),
-    ]
-    figure.legend(handles=marks, loc="outside upper right", ncols=2, frameon=False)
-    return figure
-
-
-def boxed_examples(columns: Mapping[str, Sequence[np.ndarray]], classes: Classes, boxes: pd.DataFrame) -> Figure:
-    """`plots.segmentation_examples` with a box in every picture of a row (Region Rebalance Figure 9).
-
-    boxes: from `analysis.delta.telling_boxes`, a row an example.
-    """
-    figure = segmentation_examples(columns, classes)
-    panels = np.reshape(figure.axes, (len(boxes), -1))
-    for row, box in zip(panels, boxes.itertuples(), strict=True):
-        for panel in row:
-            corner, size = (box.left - 0.5, box.top - 0.5), (box.width, box.height)
-            for colour, width in (("white", 4), ("black", 1.5)):  # seen on any ground
-                panel.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width))
     return figure
 
 
@@ -149,7 +150,7 @@ def row_sums(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Figu
         panel.set_title(f"{label_of(name)}: {numbers} numbers a class, {_seeds(len(found))}", loc="left", fontsize=9)
         panel.set_ylabel("row sum")
         panel.grid(axis="x", visible=False)
-    _class_ticks(panel, [_marked(record.class_names[c], record.class_names[c] in record.rare_classes) for c in order])
+    class_ticks(panel, [marked(record.class_names[c], record.class_names[c] in record.rare_classes) for c in order])
     panel.set_xlabel("classes by pixels, the most frequent first (†: rare)")
     handles = [
         Line2D([], [], color="#888888", label=f"{label_of(baseline)}, mean"),
@@ -183,28 +184,5 @@ def taken_for(tables: Mapping[str, pd.DataFrame], baseline: str = "plain", other
     return figure
 
 
-def _room(means: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis for means and 0: an interval of two seeds may be so wide that it would hide everything."""
-    low, high = min(np.nanmin(means), 0), max(np.nanmax(means), 0)
-    return low - 0.3 * (high - low) - 0.5, high + 0.3 * (high - low) + 0.5
-
-
 def _seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "one seed"
-
-
-def _marked(name: str, rare: bool) -> str:
-    return name + " †" if rare else name
-
-
-def _names(gains: pd.DataFrame) -> list[str]:
-    """Class names in the order of a table of gains, rare ones with a dagger."""
-    classes = gains.drop_duplicates("class")
-    return [_marked(name, rare) for name, rare in zip(classes["class"], classes["rare"], strict=True)]
-
-
-def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Classes along x, named if there are few."""
-    if len(names) <= 60:
-        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_xlim(-0.6, len(names) - 0.4)
