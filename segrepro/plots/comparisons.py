@@ -112,14 +112,15 @@ def combinations(table: pd.DataFrame) -> Figure:
 def verdict_counts(board: pd.DataFrame) -> Figure:
     """How many claims got which verdict on which data set; board: from `claims.verdicts`."""
     verdicts = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
-    table = pd.crosstab(board["data"], verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    data = board["data"].replace({"any": "any data", "-": "no data yet"})
+    table = pd.crosstab(data, verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
     left = np.zeros(len(table))
     for verdict, counts in table.items():
         bars = axes.barh(table.index, counts, left=left, color=VERDICT_COLOURS[verdict], label=verdict)
         axes.bar_label(bars, [str(n) if n else "" for n in counts], label_type="center", color="white", weight="bold")
         left += counts
-    axes.set(xlabel="claims", ylabel="data")
+    axes.set(xlabel="number of claims")
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=len(VERDICT_COLOURS), frameon=False)
     return figure
