@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, pad
 from tqdm.auto import tqdm
 
+from segrepro.analysis import activation
 from segrepro.analysis.erasure import erase
 from segrepro.datasets.base import IGNORE, Groups, Images, Split
-from segrepro.datasets.batches import evaluation_batches
+from segrepro.datasets.batches import Batch, evaluation_batches
 from segrepro.errors import InputError
+from segrepro.grad_cam import class_activation
 from segrepro.methods import Learner, Method
 from segrepro.models import upsample
 from segrepro.processes import is_distributed, rank_and_world, sum_over_processes
@@ -27,6 +29,8 @@ from segrepro.progress import SHOW_PROGRESS
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
 MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 EMBEDDING_LIMIT = 30_000  # bytes of pixel embeddings kept of an image
+ACTIVATION_CLASSES = 70  # above it C x C sums of class-activation maps are more than a record keeps
+ACTIVATION_POSITIONS = 2000  # of a class-activation map kept in a record
 INFERENCE = ("single_scale", "multi_scale", "sliding_window")
 
 
@@ -121,19 +125,62 @@ def erasure_counts(
     Erased pixels get the mean colour of the network's training images and do not count. An image without the class is
     not predicted again, so the cost is the number of (image, class) pairs that occur.
     """
-    predict, classes = predictor(learner), len(split.classes)
     fill = learner.network.mean.flatten().round().to(torch.uint8)
+
+    def erased(batch: Batch, chosen: Tensor, gone: int) -> Tensor:
+        return erase(batch.images[chosen], batch.labels[chosen], gone, fill)[0]
+
+    return _counts_without_each_class(learner, split, erased, device, batch_size, "erasing classes")
+
+
+def counterfactual_counts(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
+) -> np.ndarray:
+    """`erasure_counts` without the eraser: each class in turn is missing from the scene itself, which is drawn again
+    with what it hid (`SyntheticScenes.without`). (C removed, 3, C) int64 TP, FP, FN.
+
+    The two differ in nothing but what the network sees where the class stood. So here too only pixels count whose
+    label in the ordinary scene is another class: what comes to light behind the removed one is not scored, as no
+    erased pixel is, and elsewhere both scenes are the same. An image without the class keeps its ordinary counts.
+    Raises InputError if the split cannot be had without a class.
+    """
+    if not hasattr(split, "without"):
+        raise InputError(
+            f"{split.source(0)}: images in files cannot be drawn again without a class. Use the data set 'synthetic', "
+            "or erase the class's pixels (array 'erasure')."
+        )
+    scenes = [split.without(name) for name in split.classes.names]
+
+    def removed(batch: Batch, chosen: Tensor, gone: int) -> Tensor:
+        height, width = batch.images.shape[-2:]
+        images = [torch.from_numpy(scenes[gone][int(i)][0]).permute(2, 0, 1) for i in batch.index[chosen]]
+        # to the size of the batch, with black, as `evaluation_batches` pads
+        return torch.stack([pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in images]).to(device)
+
+    return _counts_without_each_class(learner, split, removed, device, batch_size, "removing classes")
+
+
+def _counts_without_each_class(
+    learner: Learner, split: Split, changed: Callable[[Batch, Tensor, int], Tensor], device: torch.device,
+    batch_size: int | None, description: str,
+) -> np.ndarray:  # fmt: skip
+    """TP, FP, FN (C gone, 3, C) with each class gone in turn, its pixels not scored; changed(batch, chosen, gone):
+    images (n, 3, h, w) uint8 of the chosen (B,) bool, all of which have the class, without it.
+    """
+    predict, classes = predictor(learner), len(split.classes)
     total = torch.zeros(classes, 3, classes, dtype=torch.int64, device=device)
     with torch.inference_mode(), _testing(learner):
-        for batch in _batches(split, learner, batch_size, "erasing classes"):
+        for batch in _batches(split, learner, batch_size, description):
             batch = batch.to(device)
             ordinary = _outcomes(count(batch.labels, predict(batch.images).argmax(1), classes))
-            for erased in range(classes):
-                has = (batch.labels == erased).flatten(1).any(1)
-                total[erased] += ordinary[~has].sum(0)
+            for gone in range(classes):
+                has = (batch.labels == gone).flatten(1).any(1)
+                total[gone] += ordinary[~has].sum(0)
                 if has.any():
-                    images, labels = erase(batch.images[has], batch.labels[has], erased, fill)
-                    total[erased] += _outcomes(count(labels, predict(images).argmax(1), classes)).sum(0)
+                    labels = batch.labels[has]
+                    labels = labels.masked_fill(labels == gone, IGNORE)
+                    predicted = predict(changed(batch, has, gone)).argmax(1)
+                    total[gone] += _outcomes(count(labels, predicted, classes)).sum(0)
     return sum_over_processes(total).cpu().numpy()
 
 
@@ -168,10 +215,91 @@ def measurements(
     return {name: sum_over_processes(total).cpu().numpy() for name, total in totals.items()}
 
 
+def activation_sums(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
+) -> np.ndarray:
+    """Class-activation maps over a split, summed for every pair of a class a that an image contains and a class b that
+    it lacks: the `activation.Sums` (5, C, C) float32 (DropClass Figure 4).
+
+    The maps are those of layer "features" (`segrepro.grad_cam`), up-sampled bilinearly; sums are over labelled pixels.
+    The cost is a pass of the network and, for each class, a pass of its last layers. Raises InputError with more than
+    ACTIVATION_CLASSES classes, or for a network that classifies whole images.
+    """
+    classes = len(split.classes)
+    if classes > ACTIVATION_CLASSES:
+        raise InputError(
+            f"activation: {classes} classes have {classes**2:,} pairs, more than a record keeps. Use a data set with "
+            f"at most {ACTIVATION_CLASSES} classes, or `activation_maps` of the pairs of interest."
+        )
+    total = np.zeros((5, classes, classes))
+    with _testing(learner):
+        for batch in _batches(split, learner, batch_size, "class-activation maps"):
+            batch = batch.to(device)
+            places = batch.labels.masked_fill(batch.labels == IGNORE, classes).flatten(1)  # the last: unlabelled
+            pixels = torch.stack([(places == c).sum(1) for c in range(classes)], dim=1)
+            maps = class_activation(learner, batch.images, range(classes))
+            on = maps.new_zeros(len(maps), classes + 1, classes)
+            for c in range(classes):
+                of_class = upsample(maps[:, c : c + 1], batch.labels.shape[-2:]).flatten(1)
+                on[:, :, c].scatter_add_(1, places, of_class)
+            total += activation.pair_sums(on[:, :-1].cpu().numpy(), pixels.cpu().numpy() > 0)
+    return sum_over_processes(torch.from_numpy(total).float().to(device)).cpu().numpy()
+
+
+def activation_maps(
+    learner: Learner, split: Split, wanted: Mapping[activation.Pair, int], *, device: torch.device,
+    layers: Sequence[str] = activation.LAYERS,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Class-activation maps of a few images: "activation/<layer>/<index>/<class>" -> (h, w) float16, in logits, over
+    the whole image, with at most ACTIVATION_POSITIONS positions.
+
+    wanted: by pair of classes the index of an image in the split, as `activation.telling_images` chooses them.
+    """
+    found, multiple = {}, learner.network.multiple
+    with _testing(learner):
+        for pair, index in wanted.items():
+            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
+            size = image.shape[-2:]
+            image = pad(image, (0, -size[1] % multiple, 0, -size[0] % multiple))
+            classes = split.classes.indices(pair)
+            for layer in layers:
+                maps = class_activation(learner, image, classes, layer=layer)
+                maps = _over_the_image(maps, image.shape[-2:], size)[0].half().cpu().numpy()
+                found |= {f"activation/{layer}/{index}/{c}": kept for c, kept in zip(classes, maps, strict=True)}
+    return found
+
+
+def _over_the_image(maps: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Maps (B, n, h, w) of a padded image, cut to the image's size (H, W) and to at most ACTIVATION_POSITIONS."""
+    height, width = maps.shape[-2:]
+    if padded != size:
+        height, width = round(height * size[0] / padded[0]), round(width * size[1] / padded[1])
+        maps = upsample(maps, padded)[..., : size[0], : size[1]]
+    shrink = min(1, ACTIVATION_POSITIONS / (height * width)) ** 0.5
+    return adaptive_avg_pool2d(maps, (max(1, int(height * shrink)), max(1, int(width * shrink))))
+
+
+def activations(learner: Learner, split: Split, *, device: torch.device) -> dict[str, np.ndarray]:
+    """What a record keeps of class-activation maps: `activation_sums` as "activation", and `activation_maps` of those
+    of Figure 4's pairs that the split has an image for.
+    """
+    pairs = activation.telling_images(split, activation.known_pairs(split.classes.names))
+    sums = activation_sums(learner, split, device=device)
+    return {"activation": sums, **activation_maps(learner, split, pairs, device=device)}
+
+
 def _outcomes(counts: Tensor) -> Tensor:
     """TP, FP, FN (B, 3, C) from counts (B, C, C)."""
     hits = counts.diagonal(dim1=1, dim2=2)
     return torch.stack([hits, counts.sum(1) - hits, counts.sum(2) - hits], dim=1)
+
+
+def predictions(learner: Learner, images: Sequence[np.ndarray], *, device: torch.device) -> list[np.ndarray]:
+    """Label maps (H, W) int64 that the network gives images (H, W, 3) uint8, which may differ in size."""
+    predict = predictor(learner)
+    with torch.inference_mode(), _testing(learner):
+        tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device) for image in images)
+        return [predict(image).argmax(1)[0].cpu().numpy() for image in tensors]
 
 
 def example_predictions(

@@ -23,6 +23,7 @@ import torch
 
 from segrepro import classifiers, datasets, evaluation, ledger, models, neighbours, registry, softmax, training
 from segrepro import runs as store
+from segrepro.analysis import activation
 from segrepro.datasets.base import Split
 from segrepro.datasets.batches import in_memory
 from segrepro.datasets.statistics import Statistics, class_statistics
@@ -38,6 +39,13 @@ MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the
 EXAMPLES = 12  # predictions of validation samples kept for pictures
 EMBEDDED = 2  # of them, those whose pixel embeddings can be added
 MAPPED = 4  # of them, those of which maps are kept too
+# What can be measured of a trained network when a claim or a notebook asks for it, by the name of the record's array:
+# functions of a learner, the validation split and, by keyword, the device, that give the array, or by name several.
+MEASUREMENTS = {
+    "erasure": evaluation.erasure_counts,
+    "erasure/counterfactual": evaluation.counterfactual_counts,
+    "activation": evaluation.activations,
+}
 
 
 class Experiment:
@@ -184,15 +192,35 @@ class Experiment:
             ) from error
         return learner.to(self.device)
 
-    def measure_erasure(self, found: list[store.Run]) -> None:
-        """Add to each run what its network does when a class is erased (DropClass Table 4), where not measured yet."""
-        for run in (run for run in found if "erasure" not in run.arrays):
+    def measure(self, array: str, found: Sequence[store.Run]) -> None:
+        """Add one of MEASUREMENTS to each run that lacks it and whose network lies in `runs_dir`; of the others it is
+        said that they have none.
+
+        Raises InputError for another name, or if the data cannot give it.
+        """
+        if array not in MEASUREMENTS:
+            raise InputError(f"no measurement '{array}'; there are {', '.join(MEASUREMENTS)}")
+        for run in (run for run in found if array not in run.arrays):
             if not run.network_path.exists():
-                print(f"{run.record.key}: no network, so no erasure is measured. Delete {run.folder} to retrain.")
+                print(f"{run.record.key}: no network, so no {array} is measured. Delete {run.folder} to retrain.")
             else:
-                counts = evaluation.erasure_counts(self.learner(run), self._splits[1], device=self.device)
+                values = MEASUREMENTS[array](self.learner(run), self.dataset.val, device=self.device)
                 if is_main():
-                    run.add_arrays(erasure=counts)
+                    run.add_arrays(**values if isinstance(values, Mapping) else {array: values})
+
+    def measure_activation_maps(self, found: Sequence[store.Run], pairs: Sequence[activation.Pair]) -> None:
+        """Add to each run whose network lies in `runs_dir` the class-activation maps of further pairs of classes than
+        those of Figure 4 of DropClass, which `measure` adds, where missing.
+        """
+        wanted = activation.telling_images(self.dataset.val, pairs)
+        for run in (run for run in found if run.network_path.exists()):
+            kept = activation.stored_maps(run.arrays)
+            missing = {pair: index for pair, index in wanted.items()
+                       if not {(index, c) for c in self.dataset.classes.indices(pair)} <= {*kept}}  # fmt: skip
+            if missing:
+                maps = evaluation.activation_maps(self.learner(run), self.dataset.val, missing, device=self.device)
+                if is_main():
+                    run.add_arrays(**maps)
 
     def measure_embeddings(self, found: list[store.Run]) -> None:
         """Add to each run the pixel embeddings of the first of its examples (ESSNet Figures 10, 11), where missing."""

@@ -79,6 +79,7 @@ class Setup(Flat):
     data_root: Path | None = None
     methods: Names | None = None
     seeds: Seeds | None = None
+    pairs: Names | None = None  # of classes, each "motorcycle:bicycle": whose class-activation maps are compared
     device: str = "auto"
     workers: pydantic.NonNegativeInt | None = None
     runs_dir: Annotated[Path, AfterValidator(lambda path: ROOT / path), Field(validate_default=True)] = Path("runs")

@@ -11,7 +11,7 @@ import sys
 
 from segrepro import ledger, runs
 from segrepro.errors import BusyError, InputError
-from segrepro.experiment import Experiment
+from segrepro.experiment import MEASUREMENTS, Experiment
 from segrepro.processes import is_main
 
 
@@ -39,25 +39,40 @@ def main() -> None:
 
 
 def record(options: argparse.Namespace) -> None:
-    """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs."""
+    """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs.
+
+    A finished run that lacks an array is not trained again: the array is measured where its network lies in `runs_dir`,
+    and where it does not, that is said.
+    """
     experiment = Experiment({"dataset": options.dataset, "data_root": options.data_root, "seeds": options.seeds,
                              "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
     names = options.only or ledger.configurations_needed(options.dataset)
     wanted = sorted(((seed, name) for name in names for seed in experiment.seeds(name)), key=lambda job: job[0])
-    erased = ledger.configurations_needed(options.dataset, array="erasure")
     for number, (seed, name) in enumerate(wanted, 1):
+        arrays = arrays_needed(experiment, name)
         published = runs.find(experiment.key(name, seed), runs.RESULTS)
-        if published is not None and (name not in erased or "erasure" in published.arrays):
+        if published is not None and all(array in published.arrays for array in arrays):
             continue
         print(f"[{number}/{len(wanted)}] {options.dataset}: {name}, seed {seed}", flush=True)
         try:
             run = experiment.train(name, seed)
         except BusyError:
             continue  # the other process publishes it
-        if name in erased:
-            experiment.measure_erasure([run])
+        for array in arrays:
+            experiment.measure(array, [run])
         if is_main():
             runs.publish(run)
+
+
+def arrays_needed(experiment: Experiment, configuration: str) -> list[str]:
+    """What is measured after training: the arrays that claims on this data set read of the configuration; and where
+    classes are erased, also the true counterfactual, if the data can be drawn without a class.
+    """
+    dataset = experiment.setup.dataset
+    needed = {array for array in MEASUREMENTS if configuration in ledger.configurations_needed(dataset, array=array)}
+    if "erasure" in needed and hasattr(experiment.dataset.val, "without"):
+        needed.add("erasure/counterfactual")
+    return sorted(needed)
 
 
 def _run_side_by_side(options: argparse.Namespace) -> None:

@@ -428,7 +428,7 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
     np.testing.assert_array_equal(found.arrays["classifier_weight"], weight)
     with pytest.raises(InputError, match="network.safetensors is not there.* Train this run again"):
         chosen.learner(found)
-    chosen.measure_erasure([found])
+    chosen.measure("erasure", [found])
     assert f"{found.record.key}: no network" in capsys.readouterr().out
     runs.publish(found, results)  # on itself: nothing happens
     assert found.record == run.record
@@ -436,12 +436,12 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
 
 def test_erasure_is_measured_once(finished, monkeypatch):
     chosen, run = finished
-    chosen.measure_erasure([run])
+    chosen.measure("erasure", [run])
     (again,) = chosen.runs("dropclass")
     assert again.arrays["erasure"].shape == (19, 3, 19)
     assert "classifier_weight" in again.arrays
-    monkeypatch.setattr(evaluation, "erasure_counts", lambda *a, **k: pytest.fail("measured again"))
-    chosen.measure_erasure([again])
+    monkeypatch.setitem(experiment.MEASUREMENTS, "erasure", lambda *a, **k: pytest.fail("measured again"))
+    chosen.measure("erasure", [again])
 
 
 def test_examples_of_different_sizes_are_trained_on_stored_and_drawn(tmp_path):

@@ -40,7 +40,7 @@ def test_matrices_are_labelled_and_numbered():
     assert {*NAMES, "Plain", "DropClass", "25", "-50", "-25"} <= shown
     assert "100" not in shown  # the diagonal says nothing
     losses = np.array([[np.nan, 12.0, 0], [3.0, np.nan, 0], [0, -4.0, np.nan]])
-    assert {"12", "3", "-4", "erased class", "Plain"} <= texts(plots.erasure_matrices({"plain": losses}, NAMES))
+    assert {"12", "3", "-4", "class that is gone", "Plain"} <= texts(plots.erasure_matrices({"plain": losses}, NAMES))
     assert {"25", "... also have"} <= texts(plots.co_occurrence(np.array([[100, 25], [50, 100]]), ["a", "b"]))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.stats
 
 from segrepro import metrics
-from segrepro.analysis import bias, correlation, erasure, imbalance
+from segrepro.analysis import activation, bias, correlation, erasure, imbalance
 from segrepro.runs import Record, Run
 
 Value = float | pd.Series
@@ -170,6 +170,36 @@ def row_correlation(run: Run) -> pd.Series:
 def frequency_correlation(run: Run) -> float:
     """Spearman correlation of pixel frequency and row sum of the classifier's similarity (DropClass Section 3.4)."""
     return correlation.frequency_correlation(correlation.of_run(run), run.record.pixel_counts)
+
+
+def _confusable(run: Run) -> list[activation.Pair]:
+    pairs = activation.known_pairs(run.record.class_names)
+    if not pairs:
+        raise NotJudged("needs a data set with the classes of one of DropClass's pairs, such as motorcycle and bicycle")
+    return pairs
+
+
+def _defined(percent: float) -> float:
+    if np.isnan(percent):
+        raise NotJudged("needs class-activation maps of images that contain one class of a pair and lack the other")
+    return percent
+
+
+@score("activation")
+def activation_leak(run: Run) -> float:
+    """Activation of a class that is not in the image, in percent of that of the confusable class that is, over
+    DropClass's three pairs as far as the data set has them (Figure 4).
+    """
+    return _defined(activation.leak(run, _confusable(run))[activation.TOGETHER])
+
+
+@score("activation")
+def activation_off_target(run: Run) -> float:
+    """Percent of the activation of the classes that are there in these pairs that falls on pixels of other classes; it
+    does not rise if their activation stays strong where they are.
+    """
+    classes = list(dict.fromkeys(a for a, _ in _confusable(run)))
+    return 100 - _defined(activation.on_target(run, classes)[activation.TOGETHER_CLASSES])
 
 
 @score()

@@ -4,6 +4,11 @@ Configurations are named as in the ledger: the name gives the label and, everywh
 (colour-blind-safe). IoU and confusions are in percent; differences of IoU in points.
 """
 
+from segrepro.plots.activation import (
+    activation_leaks,
+    activation_maps,
+    leak_matrices,
+)
 from segrepro.plots.bias import (
     BIASED_COLOUR,
     accuracy_by_share,
@@ -23,6 +28,11 @@ from segrepro.plots.classes import (
     iou_against_accuracy,
     row_sums,
     taken_for,
+)
+from segrepro.plots.co_location import (
+    erased_or_absent,
+    erasure_table,
+    scene_versions,
 )
 from segrepro.plots.comparisons import (
     combinations,

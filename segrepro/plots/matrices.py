@@ -64,12 +64,15 @@ def confusion_matrices(counts: Mapping[str, np.ndarray], names: Sequence[str]) -
 
 
 def erasure_matrices(losses: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Points of IoU (C, C) that each class [row] loses when another [column] is erased, by configuration."""
-    reach = max(np.nanmax(np.abs(matrix), initial=1.0) for matrix in losses.values())
+    """Points of IoU (C, C) that each class [row] loses when another [column] is gone, a panel each, by its name.
+
+    One scale for all, which ends where 98 % of the losses lie: few classes lose far more than all others.
+    """
+    reach = max(1.0, float(np.nanquantile(np.abs([*losses.values()]), 0.98)))
     figure, axes = plt.subplots(1, len(losses), figsize=(WIDTH, WIDTH / len(losses) + 1.5), sharey=True, squeeze=False)
     for panel, (name, matrix) in zip(axes[0], losses.items(), strict=True):
         heatmap(panel, matrix, names, cmap="vlag", vmin=-reach, vmax=reach)
-        panel.set(title=label_of(name), xlabel="erased class")
+        panel.set(title=label_of(name), xlabel="class that is gone")
     axes[0, 0].set_ylabel("class that is scored")
     colour_bar(figure, axes, "IoU lost (points)")
     return figure
