@@ -133,13 +133,15 @@ def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
 
 
 def in_setting(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
-    """`runs_of`, without those in which the data set has an option that the configuration neither names nor leaves at
-    its default.
+    """`runs_of`, without those in which an option of the data set or a parameter of the training is neither named by
+    the configuration nor at what suits the data set.
     """
     found = []
     for run in runs_of(configuration, runs):
-        options = datasets.options(run.record.parameters["dataset"]).model_fields
-        if _setting(run.record, options) == _setting(run.record, options, configuration.setting):
+        dataset = run.record.parameters["dataset"]
+        names = [*datasets.options(dataset).model_fields, *Training.model_fields]
+        usual = datasets.defaults(dataset) | configuration.setting
+        if _setting(run.record, names) == _setting(run.record, names, usual):
             found.append(run)
     return found
 

@@ -141,7 +141,7 @@ class Recording(_Strict):
     dataset: str
     claims: Literal["core", "other"] | list[str]
     also: list[str] = []
-    seeds: int = pydantic.Field(ge=2)
+    seeds: pydantic.PositiveInt
 
     def covers(self, claim: Claim) -> bool:
         if not claim.is_about(self.dataset):

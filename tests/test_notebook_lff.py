@@ -83,6 +83,17 @@ def test_relative_drops_are_of_the_seeds_that_both_have(tmp_path):
     assert list(table.index) == ["Digit"]
 
 
+def test_the_setting_nearest_to_the_paper_comes_first(tmp_path):
+    """Unbiased 62.5 and 57.5; the second seed has no say."""
+    one, other = biased_run(tmp_path), biased_run(tmp_path, (5, 4, 4, 10), methods=["lff"])
+    second_seed = biased_run(tmp_path, (10, 10, 10, 10), seed=1)
+    tried = {(1, 1): [one, second_seed], (4, 255): [other], (2, 255): [], (3, 9): [second_seed]}
+    table = bias.settings_tried(tried, 58.0)
+    assert table["off by"].to_dict() == {(4, "0 ... 1/255"): -0.5, (1, "0 ... 1"): 4.5}
+    assert table["unbiased"].tolist() == [57.5, 62.5]
+    assert bias.settings_tried(tried, 58.0, seed=1).index.tolist() == [(1, "0 ... 1"), (3, "0 ... 1/9")]
+
+
 def test_printed_tables_have_the_rows_and_columns_of_ours():
     mnist = "dataset == 'Colored MNIST'"
     first = bias.printed(claims.table("lff", 1).query(mnist), "train", rows="target")
@@ -210,6 +221,20 @@ def test_learning_curves_of_both_networks(tmp_path):
     assert set(conflicting.lines[3].get_ydata()) == {50}  # guessing
     assert to_hex(aligned.lines[2].get_color()) == plots.COLOURS["lff"].lower()
     assert {"Plain", "f_B", "LfF", "aligned images", "conflicting images"} <= texts(figure)
+
+
+def test_curves_of_two_settings_with_their_peaks_and_the_paper_s_ends(tmp_path):
+    plain = biased_run(tmp_path, on_the_way=[(10, 8, 8, 10)])  # 90, then 62.5
+    figure = plots.unbiased_curves(
+        {"once": {"plain": [plain], "lff": []}, "twice": {"plain": [plain]}}, {"plain": 50.3}
+    )
+    for panel in figure.axes:
+        curve, peak, printed = panel.lines
+        assert curve.get_ydata().tolist() == [90, 62.5]
+        assert peak.get_xydata().tolist() == [[100, 90]]
+        assert set(printed.get_ydata()) == {50.3}
+    assert {"once", "twice", "Plain", "highest", "the paper, at the end"} <= texts(figure)
+    assert "LfF" not in texts(figure)
 
 
 def test_histogram_of_the_relative_difficulty(tmp_path):

@@ -122,6 +122,22 @@ def summary(runs: Mapping[str, Sequence[Run]], head: str | None = None) -> pd.Da
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*KINDS, "peak", "seeds"])
 
 
+def settings_tried(runs: Mapping[tuple[int, float], Sequence[Run]], printed: float, seed: int = 0) -> pd.DataFrame:
+    """What plain training of one seed gives in each setting that was tried, the nearest to the paper's number first.
+
+    runs: by severity and by what inputs in 0..1 are divided by once more; printed: the paper's unbiased accuracy in
+    percent. Columns: severity, inputs, unbiased (percent), off by (points). Settings without a run are left out.
+    """
+    scale = {1.0: "0 ... 1", 255.0: "0 ... 1/255"}
+    rows = []
+    for (severity, divisor), found in runs.items():
+        for run in (run for run in found if run.record.seed == seed):
+            unbiased = of_run(run)["unbiased"]
+            rows.append((severity, scale.get(float(divisor), f"0 ... 1/{divisor:g}"), unbiased, unbiased - printed))
+    table = pd.DataFrame(rows, columns=["severity", "inputs", "unbiased", "off by"])
+    return table.sort_values("off by", key=abs, kind="stable").set_index(["severity", "inputs"])
+
+
 def by_class(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Accuracy of each class, and their mean, "average" (Table 6)."""
     rows = {}

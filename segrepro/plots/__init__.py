@@ -15,6 +15,7 @@ from segrepro.plots.bias import (
     accuracy_curves,
     losses_by_alignment,
     relative_difficulty,
+    unbiased_curves,
 )
 from segrepro.plots.camouflage import (
     block_pulls,

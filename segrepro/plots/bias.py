@@ -44,8 +44,9 @@ def accuracy_by_share(
         for name in (name for name in of if name in names or title == "here"):
             x, y, deviation = np.transpose(of[name])
             panel.errorbar(x, y, deviation, marker="o", color=colour_of(name), **ERROR_BARS | {"ecolor": None})
-        panel.set(title=title, xlabel="conflicting training images (%)", xscale="log", ylim=(0, 100))
         ticks = sorted({100 - float(share) for share in runs})
+        ends = ticks[0] / 1.2, ticks[-1] * 1.2  # also where some shares are not recorded yet
+        panel.set(title=title, xlabel="conflicting training images (%)", xscale="log", xlim=ends, ylim=(0, 100))
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
     axes[0].set_ylabel(f"accuracy on {kind} images (%)" if kind != "unbiased" else "unbiased accuracy (%)")
@@ -84,6 +85,31 @@ def accuracy_curves(lines: Mapping[str, tuple[Sequence[Run], str | None]]) -> Fi
         panel.set(title=f"{kind} images", ylabel="accuracy (%)", ylim=(-3, 103))
     handles = [Line2D([], [], color=colours[name], marker="o", label=label_of(name)) for name in lines]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(lines), frameon=False)
+    return figure
+
+
+def unbiased_curves(panels: Mapping[str, Mapping[str, Sequence[Run]]], printed: Mapping[str, float]) -> Figure:
+    """Unbiased accuracy over the training, one panel a setting: runs by title, then by configuration.
+
+    printed: the paper's accuracy after training by configuration, dashed. A ring marks the highest mean on the way.
+    """
+    names = list(dict.fromkeys(name for of in panels.values() for name, runs in of.items() if runs))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.7), sharey=True, squeeze=False)
+    for panel, (title, of) in zip(axes[0], panels.items(), strict=True):
+        for name in (name for name in names if of.get(name)):
+            table = bias.curves(of[name])
+            sns.lineplot(
+                table, x="iteration", y="unbiased", color=colour_of(name), ax=panel, **BAND | {"markersize": 0}
+            )
+            means = table.groupby("iteration")["unbiased"].mean()
+            panel.plot(means.idxmax(), means.max(), "o", color=colour_of(name), markerfacecolor="white", zorder=4)
+        for name in (name for name in names if name in printed):
+            panel.axhline(printed[name], color=colour_of(name), linewidth=1, linestyle="--")
+        panel.set(title=title, ylabel="unbiased accuracy (%)", ylim=(0, 100))
+    handles = [Line2D([], [], color=colour_of(name), label=label_of(name)) for name in names]
+    handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle="--", label="the paper, at the end"))
+    handles.append(Line2D([], [], color=DARK, marker="o", markerfacecolor="white", linewidth=0, label="highest"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
