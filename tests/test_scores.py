@@ -1,9 +1,11 @@
 """Tables of scores, on runs whose counts are made up."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from factories import make_run
 
+from segrepro import plots
 from segrepro.analysis import scores
 
 
@@ -22,3 +24,33 @@ def test_summary_and_classes_by_hand(tmp_path):
     assert list(classes.index)[-2:] == ["rare", "all"]
     assert classes.loc["car", "Δ DropClass"] == pytest.approx(50)  # 2/4
     assert classes.loc["all", "Δ DropClass"] == pytest.approx((100 * 6 / 8 - 60 + 50) / 2)
+
+
+def board_of(*rows):
+    return pd.DataFrame(rows, columns=["id", "data", "verdict"])
+
+
+def test_coverage_counts_a_claim_once_for_each_kind_of_data():
+    board = board_of(
+        ("dropclass-C1", "synthetic", "reproduced"),
+        ("dropclass-C1", "camvid", "inconclusive (n = 3)"),
+        ("lff-C3", "colored_mnist", "not reproduced"),
+        ("lff-C3", "bar", "not reproduced"),
+        ("dropclass-C2", "synthetic", "not judged"),
+        ("lff-C12", "any", "reproduced"),
+        ("lff-C9", "-", "not judged"),
+    )
+    table = scores.coverage(board)
+    assert list(table) == ["claims", "judged", "computed", "embedded data", "real data", "as in the paper"]
+    assert table.loc["takes a training"].tolist() == [3, 2, 0, 1, 2, 1]
+    assert table.loc["takes much data or memory"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert table.loc["exact: arithmetic, no training"].tolist() == [1, 1, 1, 0, 0, 0]
+    assert table.loc["all"].tolist() == [5, 3, 1, 1, 2, 1]
+
+
+def test_verdicts_are_drawn_in_the_order_of_the_data_sets():
+    board = board_of(("a", "camvid", "reproduced"), ("b", "-", "not judged"), ("c", "synthetic", "inconclusive"),
+                     ("d", "any", "reproduced"))  # fmt: skip
+    (axes,) = plots.verdict_counts(board).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["any data", "synthetic", "camvid", "no data yet"]
+    assert axes.yaxis_inverted()

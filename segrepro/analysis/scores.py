@@ -9,7 +9,15 @@ from segrepro import claims, datasets, ledger, metrics
 from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
 from segrepro.runs import Run, all_runs
-from segrepro.verdict import Evidence
+from segrepro.verdict import NOT_JUDGED, Evidence
+
+KINDS = {
+    "exact": "exact: arithmetic, no training",
+    "mechanical": "mechanical: what the code does or costs",
+    "train": "takes a training",
+    "large": "takes much data or memory",
+}
+AS_IN_THE_PAPER = ("colored_mnist",)  # recorded with the paper's data, network and length of training
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -118,6 +126,24 @@ def of_classified_records(dataset: str | None = None) -> pd.DataFrame:
             }
             tables[data] = pd.DataFrame.from_dict(rows, orient="index")
     return pd.concat(tables, names=["data", "configuration"]) if tables else pd.DataFrame()
+
+
+def coverage(board: pd.DataFrame) -> pd.DataFrame:
+    """How many claims are judged, by kind: of how many, and on what. A claim that is judged on several counts in each.
+
+    board: from `claims.verdicts`. "computed" needs no data; "as in the paper" is a part of "real data".
+    """
+    judged = board[board["verdict"] != NOT_JUDGED]
+    judged_on = {
+        "computed": judged["data"] == "any",
+        "embedded data": judged["data"].isin(datasets.EMBEDDED),
+        "real data": ~judged["data"].isin(("any", *datasets.EMBEDDED)),
+        "as in the paper": judged["data"].isin(AS_IN_THE_PAPER),
+    }
+    ids = {"claims": board["id"], "judged": judged["id"]} | {name: judged["id"][of] for name, of in judged_on.items()}
+    kinds = {name: of.drop_duplicates().map(lambda i: ledger.claim(i).kind).value_counts() for name, of in ids.items()}
+    table = pd.DataFrame(kinds).reindex([*KINDS]).fillna(0).astype(int)
+    return pd.concat([table, table.sum().to_frame("all").T]).rename(KINDS).rename_axis("kind")
 
 
 def _by_data() -> dict[str, list[Run]]:

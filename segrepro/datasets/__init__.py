@@ -13,6 +13,7 @@ from segrepro.errors import InputError
 from segrepro.parameters import Flat, validated
 
 CLASSIFIED = ("colored_digits", "colored_mnist", "corrupted_cifar10", "celeba", "bar")  # one label an image
+EMBEDDED = ("synthetic", "many_classes", "colored_digits")  # drawn or bundled: nothing to download
 NAMES = ("synthetic", "many_classes", "camvid", "cityscapes", "folder", *CLASSIFIED)
 
 

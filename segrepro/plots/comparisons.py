@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from segrepro import datasets
 from segrepro.plots.style import DARK, VERDICT_COLOURS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
@@ -114,13 +115,14 @@ def verdict_counts(board: pd.DataFrame) -> Figure:
     verdicts = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
     data = board["data"].replace({"any": "any data", "-": "no data yet"})
     table = pd.crosstab(data, verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    table = table.loc[[name for name in ("any data", *datasets.NAMES, "no data yet") if name in table.index]]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
     left = np.zeros(len(table))
     for verdict, counts in table.items():
         bars = axes.barh(table.index, counts, left=left, color=VERDICT_COLOURS[verdict], label=verdict)
         axes.bar_label(bars, [str(n) if n else "" for n in counts], label_type="center", color="white", weight="bold")
         left += counts
-    axes.set(xlabel="number of claims")
+    axes.set(xlabel="number of claims", ylim=(len(table) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=len(VERDICT_COLOURS), frameon=False)
     return figure
