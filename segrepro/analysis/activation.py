@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from segrepro import metrics
+from segrepro.analysis.erasure import FLOOR
 from segrepro.datasets.base import Split
 from segrepro.errors import InputError
 from segrepro.runs import Run
@@ -124,14 +126,25 @@ def on_target(run: Run, classes: Sequence[str]) -> pd.Series:
 
 def matrix(runs: Sequence[Run], where: str = WHERE[1]) -> np.ndarray:
     """Leaks (C, C) in percent of every class that is there [row] into every class that is not [column]: the mean over
-    runs. nan on the diagonal and where there is no such image.
+    runs. nan on the diagonal, where there is no such image, and in the rows of classes with a mean IoU under FLOOR:
+    what hardly lights up for itself leaks many times as much into anything.
     """
     tables = []
     for sums in map(of_run, runs):
         pair = (sums.of_b, sums.of_a) if where == WHERE[0] else (sums.of_b_on_a, sums.of_a_on_a)
         tables.append(_percent(*pair))
         np.fill_diagonal(tables[-1], np.nan)
-    return np.mean(tables, axis=0)
+    mean = np.mean(tables, axis=0)
+    mean[100 * np.mean([metrics.iou(run.record.evaluations["val"]) for run in runs], axis=0) < FLOOR] = np.nan
+    return mean
+
+
+def matrices(runs: Runs, count: int = 4) -> dict[str, np.ndarray]:
+    """`matrix` of the first configurations, without those in which no class has a value; of these it is said."""
+    found = {name: matrix(of) for name, of in list(runs.items())[:count]}
+    if empty := [name for name, table in found.items() if not np.isfinite(table).any()]:
+        print(f"Without {', '.join(empty)}: no class has an IoU of {FLOOR:g} % and an image that lacks another class.")
+    return {name: table for name, table in found.items() if name not in empty}
 
 
 def images(run: Run, pairs: Sequence[Pair]) -> pd.Series:
