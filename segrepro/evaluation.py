@@ -4,6 +4,7 @@ Counts are (C, C) int64, rows the label, columns the prediction, summed over a s
 the split knows a bias attribute of G values they are (G, C, C).
 """
 
+import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,15 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, pad
+from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 
-from segrepro.analysis import activation
 from segrepro.analysis.erasure import erase
 from segrepro.datasets.base import IGNORE, Groups, Images, Split
 from segrepro.datasets.batches import Batch, evaluation_batches
 from segrepro.errors import InputError
-from segrepro.grad_cam import class_activation
 from segrepro.methods import Learner, Method
 from segrepro.models import upsample
 from segrepro.processes import is_distributed, rank_and_world, sum_over_processes
@@ -29,8 +28,6 @@ from segrepro.progress import SHOW_PROGRESS
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
 MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 EMBEDDING_LIMIT = 30_000  # bytes of pixel embeddings kept of an image
-ACTIVATION_CLASSES = 70  # above it C x C sums of class-activation maps are more than a record keeps
-ACTIVATION_POSITIONS = 2000  # of a class-activation map kept in a record
 INFERENCE = ("single_scale", "multi_scale", "sliding_window")
 
 
@@ -107,8 +104,8 @@ def confusion_counts(
     groups = split.groups or Groups(("all",), np.zeros(len(split), dtype=np.int64), np.zeros((classes, 1), dtype=bool))
     group_of = torch.from_numpy(groups.index)
     total = torch.zeros(len(groups.names), classes, classes, dtype=torch.int64, device=device)
-    with torch.inference_mode(), _testing(learner):
-        for batch in _batches(split, learner, batch_size, description):
+    with torch.inference_mode(), testing(learner):
+        for batch in batches_of(split, learner, batch_size, description):
             batch = batch.to(device)
             counts = count(batch.labels, predict(batch.images).argmax(1), classes)
             total.index_add_(0, group_of[batch.index.cpu()].to(device), counts)
@@ -169,8 +166,8 @@ def _counts_without_each_class(
     """
     predict, classes = predictor(learner), len(split.classes)
     total = torch.zeros(classes, 3, classes, dtype=torch.int64, device=device)
-    with torch.inference_mode(), _testing(learner):
-        for batch in _batches(split, learner, batch_size, description):
+    with torch.inference_mode(), testing(learner):
+        for batch in batches_of(split, learner, batch_size, description):
             batch = batch.to(device)
             ordinary = _outcomes(count(batch.labels, predict(batch.images).argmax(1), classes))
             for gone in range(classes):
@@ -190,7 +187,7 @@ def sample_losses(learner: Learner, split: Split, indices: Sequence[int], *, dev
     `heads`.
     """
     losses = []
-    with torch.inference_mode(), _testing(learner):
+    with torch.inference_mode(), testing(learner):
         for start in range(0, len(indices), batch_size):
             samples = [split[i] for i in indices[start : start + batch_size]]
             images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _ in samples]).to(device)
@@ -207,85 +204,12 @@ def measurements(
     methods = [method for method in learner.methods if type(method).measure is not Method.measure]
     totals: dict[str, Tensor] = {}
     if methods:
-        with torch.inference_mode(), _testing(learner):
-            for batch in _batches(split, learner, batch_size, "measuring"):
+        with torch.inference_mode(), testing(learner):
+            for batch in batches_of(split, learner, batch_size, "measuring"):
                 for method in methods:
                     for name, value in method.measure(batch.to(device)).items():
                         totals[name] = totals.get(name, 0) + value
     return {name: sum_over_processes(total).cpu().numpy() for name, total in totals.items()}
-
-
-def activation_sums(
-    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
-) -> np.ndarray:
-    """Class-activation maps over a split, summed for every pair of a class a that an image contains and a class b that
-    it lacks: the `activation.Sums` (5, C, C) float32 (DropClass Figure 4).
-
-    The maps are those of layer "features" (`segrepro.grad_cam`), up-sampled bilinearly; sums are over labelled pixels.
-    The cost is a pass of the network and, for each class, a pass of its last layers. Raises InputError with more than
-    ACTIVATION_CLASSES classes, or for a network that classifies whole images.
-    """
-    classes = len(split.classes)
-    if classes > ACTIVATION_CLASSES:
-        raise InputError(
-            f"activation: {classes} classes have {classes**2:,} pairs, more than a record keeps. Use a data set with "
-            f"at most {ACTIVATION_CLASSES} classes, or `activation_maps` of the pairs of interest."
-        )
-    total = np.zeros((5, classes, classes))
-    with _testing(learner):
-        for batch in _batches(split, learner, batch_size, "class-activation maps"):
-            batch = batch.to(device)
-            places = batch.labels.masked_fill(batch.labels == IGNORE, classes).flatten(1)  # the last: unlabelled
-            pixels = torch.stack([(places == c).sum(1) for c in range(classes)], dim=1)
-            maps = class_activation(learner, batch.images, range(classes))
-            on = maps.new_zeros(len(maps), classes + 1, classes)
-            for c in range(classes):
-                of_class = upsample(maps[:, c : c + 1], batch.labels.shape[-2:]).flatten(1)
-                on[:, :, c].scatter_add_(1, places, of_class)
-            total += activation.pair_sums(on[:, :-1].cpu().numpy(), pixels.cpu().numpy() > 0)
-    return sum_over_processes(torch.from_numpy(total).float().to(device)).cpu().numpy()
-
-
-def activation_maps(
-    learner: Learner, split: Split, wanted: Mapping[activation.Pair, int], *, device: torch.device,
-    layers: Sequence[str] = activation.LAYERS,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Class-activation maps of a few images: "activation/<layer>/<index>/<class>" -> (h, w) float16, in logits, over
-    the whole image, with at most ACTIVATION_POSITIONS positions.
-
-    wanted: by pair of classes the index of an image in the split, as `activation.telling_images` chooses them.
-    """
-    found, multiple = {}, learner.network.multiple
-    with _testing(learner):
-        for pair, index in wanted.items():
-            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
-            size = image.shape[-2:]
-            image = pad(image, (0, -size[1] % multiple, 0, -size[0] % multiple))
-            classes = split.classes.indices(pair)
-            for layer in layers:
-                maps = class_activation(learner, image, classes, layer=layer)
-                maps = _over_the_image(maps, image.shape[-2:], size)[0].half().cpu().numpy()
-                found |= {f"activation/{layer}/{index}/{c}": kept for c, kept in zip(classes, maps, strict=True)}
-    return found
-
-
-def _over_the_image(maps: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Maps (B, n, h, w) of a padded image, cut to the image's size (H, W) and to at most ACTIVATION_POSITIONS."""
-    height, width = maps.shape[-2:]
-    if padded != size:
-        height, width = round(height * size[0] / padded[0]), round(width * size[1] / padded[1])
-        maps = upsample(maps, padded)[..., : size[0], : size[1]]
-    shrink = min(1, ACTIVATION_POSITIONS / (height * width)) ** 0.5
-    return adaptive_avg_pool2d(maps, (max(1, int(height * shrink)), max(1, int(width * shrink))))
-
-
-def activations(learner: Learner, split: Split, *, device: torch.device) -> dict[str, np.ndarray]:
-    """What a record keeps of class-activation maps: `activation_sums` as "activation", and `activation_maps` of those
-    of Figure 4's pairs that the split has an image for.
-    """
-    pairs = activation.telling_images(split, activation.known_pairs(split.classes.names))
-    sums = activation_sums(learner, split, device=device)
-    return {"activation": sums, **activation_maps(learner, split, pairs, device=device)}
 
 
 def _outcomes(counts: Tensor) -> Tensor:
@@ -297,7 +221,7 @@ def _outcomes(counts: Tensor) -> Tensor:
 def predictions(learner: Learner, images: Sequence[np.ndarray], *, device: torch.device) -> list[np.ndarray]:
     """Label maps (H, W) int64 that the network gives images (H, W, 3) uint8, which may differ in size."""
     predict = predictor(learner)
-    with torch.inference_mode(), _testing(learner):
+    with torch.inference_mode(), testing(learner):
         tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device) for image in images)
         return [predict(image).argmax(1)[0].cpu().numpy() for image in tensors]
 
@@ -311,7 +235,7 @@ def example_predictions(
     The images themselves stay in the data set, so records hold nothing of it.
     """
     predict, found = predictor(learner), {}
-    with torch.inference_mode(), _testing(learner):
+    with torch.inference_mode(), testing(learner):
         for index in indices:
             image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
             stream = io.BytesIO()
@@ -330,7 +254,7 @@ def example_maps(
     They are maps of the sample padded at the bottom and right, as networks get it.
     """
     methods, found = [method for method in learner.methods if type(method).maps is not Method.maps], {}
-    with torch.inference_mode(), _testing(learner):
+    with torch.inference_mode(), testing(learner):
         for index in indices if methods else ():
             image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
             height, width = (-side % learner.network.multiple for side in image.shape[-2:])
@@ -349,7 +273,7 @@ def example_embeddings(
     The network's classifier must have `pixel_embeddings`.
     """
     found = {}
-    with torch.inference_mode(), _testing(learner):
+    with torch.inference_mode(), testing(learner):
         for index in indices:
             image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
             height, width = image.shape[-2:]
@@ -386,22 +310,19 @@ def stored_examples(arrays: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
             for name, array in arrays.items() if name.startswith("examples/")}  # fmt: skip
 
 
-class _testing:
+@contextlib.contextmanager
+def testing(learner: Learner) -> Iterator[None]:
     """The learner in evaluation mode for a while, then as it was."""
-
-    def __init__(self, learner: Learner):
-        self.learner = learner
-
-    def __enter__(self) -> None:
-        self.modes = {module: module.training for module in self.learner.modules()}
-        self.learner.eval()
-
-    def __exit__(self, *_) -> None:
-        for module, training in self.modes.items():
+    modes = {module: module.training for module in learner.modules()}
+    learner.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
             module.training = training
 
 
-def _batches(split: Split, learner: Learner, batch_size: int | None, description: str) -> Iterator:
+def batches_of(split: Split, learner: Learner, batch_size: int | None, description: str) -> Iterator:
     """This process's share of the split, with a progress bar on the first process. batch_size: 8, or 512 in memory."""
     batch_size = batch_size or (512 if isinstance(split, Images) else 8)
     rank, world = rank_and_world() if is_distributed() else (0, 1)

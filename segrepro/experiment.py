@@ -21,7 +21,18 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from segrepro import classifiers, datasets, evaluation, ledger, models, neighbours, registry, softmax, training
+from segrepro import (
+    classifiers,
+    datasets,
+    evaluation,
+    grad_cam,
+    ledger,
+    models,
+    neighbours,
+    registry,
+    softmax,
+    training,
+)
 from segrepro import runs as store
 from segrepro.analysis import activation
 from segrepro.datasets.base import Split
@@ -44,7 +55,7 @@ MAPPED = 4  # of them, those of which maps are kept too
 MEASUREMENTS = {
     "erasure": evaluation.erasure_counts,
     "erasure/counterfactual": evaluation.counterfactual_counts,
-    "activation": evaluation.activations,
+    "activation": grad_cam.activations,
 }
 
 
@@ -218,7 +229,7 @@ class Experiment:
             missing = {pair: index for pair, index in wanted.items()
                        if not {(index, c) for c in self.dataset.classes.indices(pair)} <= {*kept}}  # fmt: skip
             if missing:
-                maps = evaluation.activation_maps(self.learner(run), self.dataset.val, missing, device=self.device)
+                maps = grad_cam.activation_maps(self.learner(run), self.dataset.val, missing, device=self.device)
                 if is_main():
                     run.add_arrays(**maps)
 

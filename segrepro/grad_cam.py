@@ -18,14 +18,23 @@ no pixel is given to in the end. At a stage of the encoder the gradient passes t
 the image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
+from segrepro.analysis import activation
+from segrepro.datasets.base import IGNORE, Split
 from segrepro.errors import InputError
+from segrepro.evaluation import batches_of, testing
 from segrepro.methods import Learner
 from segrepro.models import upsample
+from segrepro.processes import sum_over_processes
+
+MOST_CLASSES = 70  # above it C x C sums of maps are more than a record keeps
+MOST_POSITIONS = 2000  # of a map kept in a record
 
 
 def class_activation(learner: Learner, images: Tensor, classes: Sequence[int], *, layer: str = "features") -> Tensor:
@@ -69,3 +78,76 @@ def class_activation(learner: Learner, images: Tensor, classes: Sequence[int], *
         if handle is not None:
             handle.remove()
     return torch.cat(maps, dim=1) * (maps[0].shape[-2] * maps[0].shape[-1])
+
+
+def activation_sums(
+    learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None
+) -> np.ndarray:
+    """Class-activation maps over a split, summed for every pair of a class a that an image contains and a class b that
+    it lacks: the `activation.Sums` (5, C, C) float32 (DropClass Figure 4).
+
+    The maps are those of layer "features" (`class_activation`), up-sampled bilinearly; sums are over labelled pixels.
+    The cost is a pass of the network and, for each class, a pass of its last layers. Raises InputError with more than
+    MOST_CLASSES classes, or for a network that classifies whole images.
+    """
+    classes = len(split.classes)
+    if classes > MOST_CLASSES:
+        raise InputError(
+            f"activation: {classes} classes have {classes**2:,} pairs, more than a record keeps. Use a data set with "
+            f"at most {MOST_CLASSES} classes, or `activation_maps` of the pairs of interest."
+        )
+    total = np.zeros((5, classes, classes))
+    with testing(learner):
+        for batch in batches_of(split, learner, batch_size, "class-activation maps"):
+            batch = batch.to(device)
+            places = batch.labels.masked_fill(batch.labels == IGNORE, classes).flatten(1)  # the last: unlabelled
+            pixels = torch.stack([(places == c).sum(1) for c in range(classes)], dim=1)
+            maps = class_activation(learner, batch.images, range(classes))
+            on = maps.new_zeros(len(maps), classes + 1, classes)
+            for c in range(classes):
+                of_class = upsample(maps[:, c : c + 1], batch.labels.shape[-2:]).flatten(1)
+                on[:, :, c].scatter_add_(1, places, of_class)
+            total += activation.pair_sums(on[:, :-1].cpu().numpy(), pixels.cpu().numpy() > 0)
+    return sum_over_processes(torch.from_numpy(total).float().to(device)).cpu().numpy()
+
+
+def activation_maps(
+    learner: Learner, split: Split, wanted: Mapping[activation.Pair, int], *, device: torch.device,
+    layers: Sequence[str] = activation.LAYERS,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Class-activation maps of a few images: "activation/<layer>/<index>/<class>" -> (h, w) float16, in logits, over
+    the whole image, with at most MOST_POSITIONS positions.
+
+    wanted: by pair of classes the index of an image in the split, as `activation.telling_images` chooses them.
+    """
+    found, multiple = {}, learner.network.multiple
+    with testing(learner):
+        for pair, index in wanted.items():
+            image = torch.from_numpy(split[index][0]).permute(2, 0, 1)[None].to(device)
+            size = image.shape[-2:]
+            image = pad(image, (0, -size[1] % multiple, 0, -size[0] % multiple))
+            classes = split.classes.indices(pair)
+            for layer in layers:
+                maps = class_activation(learner, image, classes, layer=layer)
+                maps = _over_the_image(maps, image.shape[-2:], size)[0].half().cpu().numpy()
+                found |= {f"activation/{layer}/{index}/{c}": kept for c, kept in zip(classes, maps, strict=True)}
+    return found
+
+
+def _over_the_image(maps: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Maps (B, n, h, w) of a padded image, cut to the image's size (H, W) and to at most MOST_POSITIONS."""
+    height, width = maps.shape[-2:]
+    if padded != size:
+        height, width = round(height * size[0] / padded[0]), round(width * size[1] / padded[1])
+        maps = upsample(maps, padded)[..., : size[0], : size[1]]
+    shrink = min(1, MOST_POSITIONS / (height * width)) ** 0.5
+    return adaptive_avg_pool2d(maps, (max(1, int(height * shrink)), max(1, int(width * shrink))))
+
+
+def activations(learner: Learner, split: Split, *, device: torch.device) -> dict[str, np.ndarray]:
+    """What a record keeps of class-activation maps: `activation_sums` as "activation", and `activation_maps` of those
+    of Figure 4's pairs that the split has an image for.
+    """
+    pairs = activation.telling_images(split, activation.known_pairs(split.classes.names))
+    sums = activation_sums(learner, split, device=device)
+    return {"activation": sums, **activation_maps(learner, split, pairs, device=device)}

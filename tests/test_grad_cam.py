@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from splits import ArraySplit
 from torch import nn
 
-from segrepro import claims, evaluation, ledger, plots, registry
+from segrepro import claims, grad_cam, ledger, plots, registry
 from segrepro.analysis import activation
 from segrepro.analysis.effects import EFFECTS, NotJudged
 from segrepro.batch import NOTEBOOKS
@@ -139,7 +139,7 @@ def test_sums_over_a_split_leave_unlabelled_pixels_and_padding_out():
     """Maps of class 0: 2 0 / 0 5, of class 1: 0 8 / 8 0; labels 0 0 / 0 -1; a third row and column are padded."""
     image = image_of(RED, GREEN).permute(1, 2, 0).numpy()
     split = ArraySplit([[[0, 0], [0, -1]], [[0, 1], [1, 1]]], [image, image], classes=2)
-    sums = activation.Sums(*evaluation.activation_sums(learner_of(tiny_network(multiple=3)), split, device=CPU))
+    sums = activation.Sums(*grad_cam.activation_sums(learner_of(tiny_network(multiple=3)), split, device=CPU))
     np.testing.assert_allclose(sums.images, [[2, 1], [0, 1]])
     np.testing.assert_allclose(sums.of_a, [[2 + 7, 2], [0, 16]], atol=1e-4)
     np.testing.assert_allclose(sums.of_b[0, 1], 16, atol=1e-4)
@@ -147,10 +147,10 @@ def test_sums_over_a_split_leave_unlabelled_pixels_and_padding_out():
 
 
 def test_many_classes_are_refused(monkeypatch):
-    monkeypatch.setattr(evaluation, "ACTIVATION_CLASSES", 1)
+    monkeypatch.setattr(grad_cam, "MOST_CLASSES", 1)
     split = ArraySplit([np.zeros((2, 2))], classes=2)
     with pytest.raises(InputError, match="2 classes have 4 pairs.* at most 1 classes"):
-        evaluation.activation_sums(learner_of(tiny_network()), split, device=CPU)
+        grad_cam.activation_sums(learner_of(tiny_network()), split, device=CPU)
 
 
 def test_kept_maps_are_over_the_image_and_small(monkeypatch):
@@ -158,12 +158,12 @@ def test_kept_maps_are_over_the_image_and_small(monkeypatch):
     split = ArraySplit([[[0, 0], [0, 0]]], [image], classes=2)
     wanted = {split.classes.names: 0}
     learner = learner_of(tiny_network(multiple=3))
-    arrays = evaluation.activation_maps(learner, split, wanted, device=CPU, layers=["features"])
+    arrays = grad_cam.activation_maps(learner, split, wanted, device=CPU, layers=["features"])
     assert sorted(arrays) == ["activation/features/0/0", "activation/features/0/1"]
     np.testing.assert_allclose(arrays["activation/features/0/0"], [[2, 0], [0, 5]])
     assert arrays["activation/features/0/0"].dtype == np.float16
-    monkeypatch.setattr(evaluation, "ACTIVATION_POSITIONS", 1)
-    arrays = evaluation.activation_maps(learner, split, wanted, device=CPU, layers=["features"])
+    monkeypatch.setattr(grad_cam, "MOST_POSITIONS", 1)
+    arrays = grad_cam.activation_maps(learner, split, wanted, device=CPU, layers=["features"])
     np.testing.assert_allclose(arrays["activation/features/0/1"], [[4]])
     assert set(activation.stored_maps(arrays)) == {(0, 0), (0, 1)}
     assert activation.stored_maps(arrays, "res4") == {}
@@ -403,6 +403,6 @@ def test_the_notebook_has_a_quick_section():
 def test_learners_keep_their_mode():
     learner = learner_of(tiny_network()).train()
     split = ArraySplit([np.zeros((2, 2))], classes=2)
-    evaluation.activation_sums(learner, split, device=CPU)
+    grad_cam.activation_sums(learner, split, device=CPU)
     assert learner.training
     assert isinstance(learner, Learner)
