@@ -1,9 +1,9 @@
 """The papers' claims, and what our records say about them: a verdict per claim and data set.
 
 The ledger `data/papers/claims.yaml` says what each claim compares (`segrepro.ledger` reads it), `segrepro.verdict`
-holds the rule. Not judged says why: no records, a data set or architecture that is not recorded, or a floor (a class
-set whose baseline mean IoU is under 5 points cannot show a difference). Exact and mechanical claims are computed on
-the spot.
+holds the rule. Not judged says why: no records, a data set or architecture that is not recorded, or a floor (a class,
+or class set, whose baseline mean IoU is under 5 points cannot show a difference). Exact and mechanical claims are
+computed on the spot.
 """
 
 import json
@@ -17,7 +17,7 @@ import pandas as pd
 
 from segrepro import datasets, ledger, registry
 from segrepro.analysis.checks import CHECKS
-from segrepro.analysis.effects import EFFECTS, NotJudged, mean_iou
+from segrepro.analysis.effects import EFFECTS, NotJudged, class_iou, mean_iou
 from segrepro.errors import InputError
 from segrepro.files import PAPERS, RESULTS
 from segrepro.ledger import Claim, Comparison, Configuration
@@ -32,7 +32,10 @@ Paired = Mapping[str, Mapping[int, Run]]  # runs of one protocol, by configurati
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records of one data set say about a claim; `decisive` is what decided it, or the weakest comparison."""
+    """What the records of one data set say about a claim; `decisive` is what decided it, or the weakest comparison.
+
+    at_floor: classes that were to be judged one by one and are left out, as the baseline hardly finds them.
+    """
 
     claim: Claim
     data: str
@@ -40,10 +43,12 @@ class Verdict:
     reason: str = ""
     evidence: tuple[Evidence, ...] = ()
     decisive: Evidence | None = None
+    at_floor: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         row = self.row
         facts = [f"{name} {row[name]}" for name in ("effect", "interval", "n", "paper effect") if row[name]]
+        facts += [f"without {', '.join(self.at_floor)} (under {FLOOR:g} points)"] if self.at_floor else []
         return f"{self.claim.id} on {self.data}: {row['verdict']}; {self.reason or ', '.join(facts)}"
 
     @property
@@ -83,11 +88,13 @@ def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
     try:
         paired = _paired(claim, (run for run in runs if claim.is_about(run.record.parameters["dataset"])))
         data = _first(claim, paired).record.parameters["dataset"]
-        evidence = tuple(e for comparison in claim.comparisons for e in _measure(claim, comparison, paired))
+        measured = [_measure(claim, comparison, paired) for comparison in claim.comparisons]
     except NotJudged as reason:
         return Verdict(claim, data, NOT_JUDGED, str(reason))
+    evidence = tuple(e for found, _ in measured for e in found)
+    at_floor = tuple(dict.fromkeys(name for _, left_out in measured for name in left_out))
     outcome, decisive = decide(evidence)
-    return Verdict(claim, data, outcome, "", evidence, decisive)
+    return Verdict(claim, data, outcome, "", evidence, decisive, at_floor)
 
 
 def verdicts(dataset: str | None = None, paper: str | None = None, stores: Sequence[Path] = (RESULTS,)) -> pd.DataFrame:
@@ -219,18 +226,26 @@ def _first(claim: Claim, paired: Paired) -> Run:
     return next(iter(paired[claim.configurations[0]].values()))
 
 
-def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> list[Evidence]:
-    """The evidence on one comparison, or on each class if its quantity is per class. Raises NotJudged at the floor."""
-    seeds = _seeds(comparison, paired)
+def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list[Evidence], list[str]]:
+    """The evidence on one comparison, or on each class if its quantity is per class; and the classes at the floor.
+
+    Raises NotJudged if nothing is above it.
+    """
+    seeds, at_floor = _seeds(comparison, paired), []
+    baseline = [paired[comparison.of[-1]][seed] for seed in seeds]
     options = {} if comparison.classes is None else {"classes": comparison.classes}
-    if claim.unit == "points":
-        baseline = np.mean([mean_iou(paired[comparison.of[-1]][seed], **options) for seed in seeds])
-        if baseline < FLOOR:
-            raise NotJudged(
-                f"floor: the baseline's mean IoU is {baseline:.1f} points, and under {FLOOR:g} no difference can show"
-            )
     values = [EFFECTS[comparison.effect](*(paired[name][seed] for name in comparison.of), **options) for seed in seeds]
     by_class = pd.DataFrame([value if isinstance(value, pd.Series) else {"": value} for value in values])
+    if claim.unit == "points":
+        mean = np.mean([mean_iou(run, **options) for run in baseline])
+        if mean < FLOOR:
+            raise NotJudged(
+                f"floor: the baseline's mean IoU is {mean:.1f} points, and under {FLOOR:g} no difference can show"
+            )
+        if "" not in by_class:
+            found = pd.DataFrame([class_iou(run) for run in baseline]).mean()[list(by_class)]
+            at_floor = [name for name, iou in found.items() if iou < FLOOR]
+            by_class = by_class.drop(columns=at_floor)
     label = f"{comparison.label}: {' against '.join(ledger.configuration(name).label for name in comparison.of)}"
     return [
         Evidence(
@@ -241,4 +256,4 @@ def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> list[Evide
             tuple(comparison.paper),
         )
         for name, column in by_class.items()
-    ]
+    ], at_floor

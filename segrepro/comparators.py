@@ -21,8 +21,7 @@ from segrepro.papers.region_rebalance import log_prior
 from segrepro.processes import sum_over_processes
 
 # The mild class weights of HRNet's Cityscapes loader, road ... bicycle: what DropClass's authors train with where the
-# paper says "median-frequency balancing" (true median-frequency weights differ by a factor of hundreds between
-# classes).
+# paper says "median-frequency balancing" (by the formula, weights differ by a factor of hundreds between classes).
 HRNET_WEIGHTS = (0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
                  0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507)  # fmt: skip
 
@@ -36,8 +35,11 @@ class Plain(Method):
 
 
 class MedianFrequency(Method):
-    """Class weights median(freq) / freq_c on the cross-entropy (DropClass Section 3.2); classes without a
-    pixel get 0.
+    """Class weights median(freq) / freq_c on the cross-entropy (DropClass Section 3.3); classes without a pixel get 0.
+
+    The paper gives no formula. Here freq_c is the class's share of all pixels (Badrinarayanan et al., SegNet, 2017), up
+    to a factor inverse frequency. Eigen and Fergus (2015), who proposed it, take the share of the images that contain
+    the class, which gives rare classes less.
     """
 
     def class_weights(self) -> Tensor:
@@ -75,15 +77,13 @@ class Oversample(Method):
 
 
 class IgnoreLabel(Method):
-    """Plain training that ignores the labels of one random class each step (DropClass Table 6, "Ignore Label").
+    """Plain training that ignores the labels of one random class each step (DropClass Table 6, "Ignore Label")."""
 
-    Departure: the probability rises from 0 to 1 as DropClass's does; the paper does not say.
-    """
+    version = 2  # 1: with a probability that rose from 0 to 1
 
     def targets(self, labels: Tensor, step: Step) -> Tensor:
-        coin = torch.rand((), generator=step.generator).item()
         z = int(torch.randint(len(self.classes), (), generator=step.generator))
-        return labels.masked_fill(labels == z, IGNORE) if coin < step.progress else labels
+        return labels.masked_fill(labels == z, IGNORE)
 
 
 class HardExamples(Method):

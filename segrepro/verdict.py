@@ -6,6 +6,7 @@ Per seed there is a difference; its mean and 95 % t-interval decide:
     less          the mirror image
     equivalent    reproduced if the interval lies within +-margin, not reproduced if wholly outside
     not_greater   "does not help": reproduced if it lies wholly under the margin, else not reproduced if above zero
+    nonzero       reproduced if the interval leaves out zero, else not reproduced if it lies within +-margin
 
 and otherwise it is inconclusive, as a single seed always is. Several comparisons are Holm-corrected: reproduced if
 every one is, not reproduced if any one is.
@@ -21,7 +22,7 @@ import scipy.stats
 LEVEL = 0.05  # 1 - the confidence of every interval
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED = "reproduced", "not reproduced", "inconclusive", "not judged"
 
-Direction = Literal["greater", "less", "equivalent", "not_greater"]
+Direction = Literal["greater", "less", "equivalent", "not_greater", "nonzero"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Evidence:
                 return self.p_below(margin)
             case "equivalent":
                 return max(self.p_above(-margin), self.p_below(margin))
+            case "nonzero":
+                return min(self.p_above(0), self.p_below(0))
 
     @property
     def p_against(self) -> float:
@@ -92,6 +95,8 @@ class Evidence:
                 return self.p_above(0)
             case "equivalent":
                 return min(self.p_below(-margin), self.p_above(margin))
+            case "nonzero":
+                return max(self.p_above(-margin), self.p_below(margin))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -116,6 +121,7 @@ def decide_each(claims: Sequence[Sequence[Evidence]]) -> list[tuple[str, Evidenc
 
 
 def _outcome(evidence: Sequence[Evidence], p_for: np.ndarray, p_against: np.ndarray) -> tuple[str, Evidence]:
+    p_against = np.where(p_for <= LEVEL, 1, p_against)  # what is reproduced, if by less than the margin, is not failed
     if (p_for <= LEVEL).all():
         outcome = REPRODUCED
     elif (p_against <= LEVEL).any():

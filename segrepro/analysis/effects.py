@@ -134,8 +134,15 @@ def false_positives(run: Run, classes: str | Sequence[str] | None = None) -> flo
 @effect()
 def classes_improved(method: Run, baseline: Run) -> float:
     """Number of classes whose IoU is higher, minus half the number of classes that have one."""
-    gain = metrics.iou(method.record.evaluations["val"]) - metrics.iou(baseline.record.evaluations["val"])
+    gain = class_iou(method) - class_iou(baseline)
     return float((gain > 0).sum() - np.isfinite(gain).sum() / 2)
+
+
+@effect()
+def share_improved(method: Run, baseline: Run, classes: str | Sequence[str]) -> float:
+    """Percent of a class set whose IoU is higher, in points above a half; classes without an IoU do not count."""
+    gain = class_iou(method, classes) - class_iou(baseline, classes)
+    return float(100 * (gain > 0).sum() / np.isfinite(gain).sum() - 50)
 
 
 @effect("erasure")
@@ -306,31 +313,24 @@ def relative_accuracy_drop(biased: Run, unbiased: Run) -> float:
     return 100 * (_accuracy(biased, "unbiased") / _accuracy(unbiased, "unbiased") - 1)
 
 
-@effect()
-def unbiased_above_best(method: Run, *others: Run) -> float:
-    """Unbiased accuracy minus the highest one of the others (LfF Table 2)."""
-    return _accuracy(method, "unbiased") - max(_accuracy(run, "unbiased") for run in others)
-
-
-@effect()
-def conflicting_above_best(method: Run, *others: Run) -> float:
-    """Accuracy on conflicting images minus the highest one of the others (LfF Table 3)."""
-    return _accuracy(method, "conflicting") - max(_accuracy(run, "conflicting") for run in others)
-
-
-@effect()
+@score()
 def first_conflicting_loss_rise(run: Run) -> float:
-    """How far the loss of conflicting training samples rises above its value before training (LfF Figure 2)."""
-    losses = bias.curve(run)["loss conflicting"]
-    return float(losses.max() - losses.iloc[0])
+    """By how much the loss of conflicting training samples has risen since before the training when that of the aligned
+    ones is first seen below a tenth of what it was (LfF Figure 2). Negative if it falls with them.
+    """
+    table = bias.curve(run)
+    aligned, conflicting = table["loss aligned"], table["loss conflicting"]
+    learned = aligned < aligned.iloc[0] / 10
+    if not learned.any():
+        raise NotJudged("needs a training in which the loss of aligned samples falls to a tenth")
+    return float(conflicting[learned].iloc[0] - conflicting.iloc[0])
 
 
-@effect()
-def largest_loss_gap(malignant: Run, benign: Run) -> float:
-    """Largest lead of the conflicting over the aligned samples' loss: that of a malignant bias over a benign one's."""
-    tables = [bias.curve(run) for run in (malignant, benign)]
-    first, second = ((table["loss conflicting"] - table["loss aligned"]).max() for table in tables)
-    return float(first - second)
+@score()
+def largest_loss_gap(run: Run) -> float:
+    """Largest lead of the conflicting over the aligned training samples' loss (LfF Figure 2)."""
+    table = bias.curve(run)
+    return float((table["loss conflicting"] - table["loss aligned"]).max())
 
 
 @effect()
@@ -356,6 +356,12 @@ def difficulty_gap(run: Run) -> float:
     """Mean W of conflicting minus that of aligned training samples, in percent (LfF Section 3)."""
     of = bias.difficulty(run)
     return 100 * float(of["conflicting"].mean() - of["aligned"].mean())
+
+
+@effect("watched/conflicting/biased")
+def difficulty_below_one(run: Run) -> float:
+    """How far the mean W of conflicting training samples is from 1, in percent (LfF Section 3)."""
+    return 100 * (1 - float(bias.difficulty(run)["conflicting"].mean()))
 
 
 @effect("watched/conflicting/biased")

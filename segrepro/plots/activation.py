@@ -48,7 +48,7 @@ def activation_maps(rows: Sequence[activation.Picture]) -> Figure:
             line.set_path_effects([withStroke(linewidth=2.2, foreground=DARK)])
             panel.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
             panel.grid(visible=False)
-    figure.colorbar(shown, ax=axes[:, 1:], location="bottom", shrink=0.6, aspect=50, extend="max" if largest > 1 else
+    figure.colorbar(shown, ax=axes, location="bottom", shrink=0.6, aspect=50, extend="max" if largest > 1 else
                     "neither", label="activation, as a share of the largest of the class that is there")  # fmt: skip
     return figure
 
