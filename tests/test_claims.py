@@ -266,6 +266,17 @@ def test_the_protocol_with_most_pairs_is_judged(tmp_path):
     assert claims.judge("dropclass-C1", many + as_many).outcome == "not reproduced"  # of equals, the longer training
 
 
+def test_single_classes_have_a_floor_too(tmp_path):
+    """The third class falls, but the baseline hardly finds it; it is left out, and that is said."""
+    ious = {"plain": (0.5, 0.5, 0.04), "fbnet": (0.5, 0.6, 0.0)}
+    found = [make_run(tmp_path, seed=s, methods=[name], ious=of) for s in range(3) for name, of in ious.items()]
+    verdict = claims.judge("fbnet-C2", found)
+    assert verdict.outcome == "reproduced"
+    assert verdict.at_floor == NAMES[2:]
+    assert [name.endswith(NAMES[1]) for name in verdict.comparisons.index] == [True, False]
+    assert str(verdict).endswith(f"without {NAMES[2]} (under 5 points)")
+
+
 def test_below_the_floor_nothing_is_judged(tmp_path):
     found = [make_run(tmp_path, seed=s, rare=NAMES[2:], ious=[0.5, 0.5, 0.04]) for s in range(3)]
     found += [
@@ -343,6 +354,8 @@ def test_classes_improved_counts_beyond_half(tmp_path):
     method = make_run(tmp_path, seed=1, ious=[0.6, 0.7, 0.5])  # the third class stays
     assert EFFECTS["classes_improved"](method, baseline) == 2 - 1.5
     assert EFFECTS["classes_improved"](baseline, baseline) == -1.5
+    assert EFFECTS["share_improved"](method, baseline, classes="rare") == 0
+    assert EFFECTS["share_improved"](baseline, baseline, classes="rare") == -50
 
 
 def test_time_to_converge_is_interpolated(tmp_path):

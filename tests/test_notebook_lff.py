@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 
 from segrepro import claims, ledger, plots
 from segrepro.analysis import bias
+from segrepro.analysis.effects import EFFECTS, NotJudged
 from segrepro.datasets.base import Classes, Groups, Images
 from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
@@ -251,3 +252,29 @@ def test_histogram_of_the_relative_difficulty(tmp_path):
                for kind, colour in plots.KIND_COLOURS.items()}  # fmt: skip
     assert heights["aligned"] == [(0.25, 100)]
     assert [height for _, height in heights["conflicting"]] == [50, 50]
+
+
+# effects
+
+
+def test_loss_curves_in_numbers(tmp_path):
+    """The aligned loss is seen at 1, 0.5, 0.05: below a tenth at the third, when the conflicting one is at 4."""
+    run = biased_run(tmp_path, on_the_way=[HITS] * 4)
+    losses = {"aligned": (1, 0.5, 0.05, 0.01), "conflicting": (3, 5, 4, 1)}
+    for kind, values in losses.items():
+        for point, value in zip(run.record.curve, values, strict=True):
+            point[kind] = value
+    assert EFFECTS["first_conflicting_loss_rise"](run) == 1
+    assert EFFECTS["largest_loss_gap"](run) == 4.5
+    run.record.curve[2:] = []
+    with pytest.raises(NotJudged, match="falls to a tenth"):
+        EFFECTS["first_conflicting_loss_rise"](run)
+
+
+def test_how_far_the_weights_are_from_one(tmp_path):
+    """W is 0.25 and 0.9 of conflicting samples."""
+    losses = {"aligned/biased": [1], "aligned": [3], "conflicting/biased": [1, 9], "conflicting": [3, 1]}
+    arrays = {f"watched/{name}": np.array(values, np.float32) for name, values in losses.items()}
+    run = biased_run(tmp_path, methods=["lff"], biased=HITS, arrays=arrays)
+    assert EFFECTS["difficulty_below_one"](run) == pytest.approx(100 - 57.5, abs=1e-4)
+    assert EFFECTS["difficulty_gap"](run) == pytest.approx(57.5 - 25, abs=1e-4)

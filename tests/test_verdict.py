@@ -21,7 +21,7 @@ def test_interval_by_hand():
     assert high == pytest.approx(2 + 4.302653 / 3**0.5, rel=1e-6)
 
 
-@pytest.mark.parametrize("direction", ["greater", "less", "equivalent", "not_greater"])
+@pytest.mark.parametrize("direction", ["greater", "less", "equivalent", "not_greater", "nonzero"])
 def test_an_undefined_effect_decides_nothing(direction):
     assert verdict([np.nan, np.nan, np.nan], direction) == INCONCLUSIVE
 
@@ -52,6 +52,10 @@ def spread(mean, half):
         (-2.0, 0.4, "not_greater", REPRODUCED),
         (-0.1, 0.6, "not_greater", INCONCLUSIVE),
         (0.1, 0.6, "not_greater", NOT_REPRODUCED),
+        (0.1, 0.3, "nonzero", REPRODUCED),
+        (-2.0, -0.1, "nonzero", REPRODUCED),
+        (-0.1, 0.4, "nonzero", NOT_REPRODUCED),  # next to nothing
+        (-0.1, 2.0, "nonzero", INCONCLUSIVE),
     ],
 )
 def test_one_comparison(low, high, direction, expected):
@@ -89,6 +93,15 @@ def test_all_of_needs_every_comparison():
     assert (outcome, decisive.effect) == (INCONCLUSIVE, pytest.approx(1.0))
     outcome, decisive = decide([evidence(sure), evidence(short), evidence(unsure)])
     assert (outcome, decisive.effect) == (NOT_REPRODUCED, pytest.approx(-1.0))
+
+
+def test_a_small_certain_effect_does_not_fail_an_open_claim():
+    """The first lies between zero and the margin, so it is reproduced; alone the second is inconclusive."""
+    small, open_ = evidence([0.20, 0.22, 0.18, 0.21, 0.19]), evidence([3, -1, 2, 4, -2])
+    assert [decide([one])[0] for one in (small, open_)] == [REPRODUCED, INCONCLUSIVE]
+    assert decide([small, open_]) == (INCONCLUSIVE, open_)
+    failed = evidence([-3, -3.1, -2.9, -3.2, -2.8])
+    assert decide([small, open_, failed]) == (NOT_REPRODUCED, failed)
 
 
 def test_all_of_against_is_corrected_too():
