@@ -47,7 +47,8 @@ class Verdict:
 
     def __str__(self) -> str:
         row = self.row
-        facts = [f"{name} {row[name]}" for name in ("effect", "interval", "n", "paper effect") if row[name]]
+        names = ("effect", "interval", "n", "paper effect", "decided by")
+        facts = [f"{name} {row[name]}" for name in names if row[name]]
         facts += [f"without {', '.join(self.at_floor)} (under {FLOOR:g} points)"] if self.at_floor else []
         return f"{self.claim.id} on {self.data}: {row['verdict']}; {self.reason or ', '.join(facts)}"
 
@@ -55,11 +56,12 @@ class Verdict:
     def row(self) -> dict[str, str]:
         """The claim's line on the scoreboard; empty where there is nothing to say."""
         row = {"id": self.claim.id, "statement": self.claim.statement, "data": self.data, "verdict": self.outcome}
-        row |= dict.fromkeys(("effect", "interval", "n", "paper effect"), "") | {"reason": self.reason}
+        empty = dict.fromkeys(("effect", "interval", "n", "paper effect", "decided by"), "")
+        row |= empty | {"reason": self.reason}
         if one := self.decisive:
             if self.outcome == INCONCLUSIVE:
                 row["verdict"] += f" (n = {one.n})"
-            row |= {"effect": f"{one.effect:+.2f} {self.claim.unit}", "n": str(one.n)}
+            row |= {"effect": f"{one.effect:+.2f} {one.unit}", "n": str(one.n), "decided by": one.label}
             row["interval"] = "[{:+.2f}, {:+.2f}]".format(*one.interval) if one.n > 1 else ""
             row["paper effect"] = ", ".join(f"{value:+g}" for value in one.paper)
         return row
@@ -67,8 +69,10 @@ class Verdict:
     @property
     def comparisons(self) -> pd.DataFrame:
         """Every comparison of the claim: its mean difference, uncorrected 95 % interval, seeds, the paper's effects."""
-        columns = ["comparison", "claimed", "margin", "effect", "low", "high", "n", "paper effect"]
-        rows = [(e.label, e.direction, e.margin, e.effect, *e.interval, e.n, list(e.paper)) for e in self.evidence]
+        columns = ["comparison", "claimed", "margin", "effect", "low", "high", "unit", "n", "paper effect"]
+        rows = [
+            (e.label, e.direction, e.margin, e.effect, *e.interval, e.unit, e.n, list(e.paper)) for e in self.evidence
+        ]
         return pd.DataFrame(rows, columns=columns).set_index("comparison")
 
 
@@ -101,8 +105,15 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
     """The scoreboard: one row for each data set whose records decide a claim, or one row that says why there is none.
 
     dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, effect, interval, n,
-    paper effect, reason; all text.
+    paper effect, decided by (the comparison that effect and interval are of), reason; all text. Raises InputError for
+    an unknown data set or paper, listing them.
     """
+    for what, name, valid in (
+        ("dataset", dataset, datasets.NAMES),
+        ("paper", paper, dict.fromkeys(claim.paper for claim in ledger.load().claims.values())),
+    ):
+        if name is not None and name not in valid:
+            raise InputError(f"{what}: there is no '{name}'. Choose one of: {', '.join(valid)}.")
     by_data: dict[str, list[Run]] = {}
     for run in all_runs(*stores):
         by_data.setdefault(run.record.parameters["dataset"], []).append(run)
@@ -182,7 +193,9 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
     complete = [paired for paired in protocols.values() if all(_seeds(c, paired) for c in claim.comparisons)]
     if not complete:
         labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
-        raise NotJudged(f"no records of {labels} under one protocol; `make records` trains what the ledger names")
+        dataset = claim.data[0] if claim.data else "synthetic"
+        command = f"python -m segrepro.records --dataset {dataset}"
+        raise NotJudged(f"no records of {labels} under one protocol; `{command}` trains what the ledger names")
 
     def strength(paired: Paired) -> tuple[int, int]:
         pairs = sum(len(_seeds(comparison, paired)) for comparison in claim.comparisons)
@@ -254,6 +267,7 @@ def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list
             comparison.direction,
             comparison.margin,
             tuple(comparison.paper),
+            comparison.unit or claim.unit,
         )
         for name, column in by_class.items()
     ], at_floor

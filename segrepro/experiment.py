@@ -377,7 +377,8 @@ class Experiment:
             "Run with train=True"
         )
         usual = self.training == validated(Training, datasets.defaults(self.setup.dataset))
-        if usual and not (self.own or self._options):  # else the command would record something else
+        wanted = ledger.configurations_needed(self.setup.dataset)  # of no data set of one's own
+        if wanted and usual and not (self.own or self._options):  # else the command would record something else
             seeds = f" --seeds {','.join(map(str, missing))}" if self.setup.seeds else ""
             text += (
                 f", or python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{seeds}"

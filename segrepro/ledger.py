@@ -1,5 +1,6 @@
 """The ledger `data/papers/claims.yaml`: every claim, the configurations they compare, and what is to be recorded."""
 
+import difflib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,13 +61,15 @@ class Configuration(_Strict):
 class Comparison(_Strict):
     """One quantity on one to four configurations (the last is the baseline) and what is claimed of it.
 
-    margin: the smallest effect that matters, in the claim's unit. paper: the printed effects, one a model.
+    margin: the smallest effect that matters. unit: of margin and effect; None: the claim's. paper: the printed effects,
+    one a model.
     """
 
     effect: Annotated[str, _name_in(EFFECTS)]
     of: list[str]
     direction: Direction
     margin: float = pydantic.Field(0.5, gt=0)
+    unit: str | None = None
     classes: ClassSet | None = None
     paper: list[float] = []
 
@@ -194,7 +197,9 @@ def configuration(name: str) -> Configuration:
     """A configuration by name, with its setting behind an "@". Raises InputError listing the names."""
     name, _, setting = name.partition("@")
     if name not in load().configurations:
-        raise InputError(f"no configuration '{name}'; the ledger has {', '.join(load().configurations)}")
+        near = difflib.get_close_matches(name, load().configurations, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise InputError(f"no configuration '{name}'.{hint} The ledger has {', '.join(load().configurations)}")
     found = load().configurations[name]
     if not setting:
         return found

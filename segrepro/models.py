@@ -137,11 +137,13 @@ class _LayersOn(nn.Sequential):
 
 def _pretrained_cfg(encoder: str) -> timm.models.PretrainedCfg:
     """timm's facts on an encoder. Raises InputError with the nearest names if timm does not know it."""
+    if encoder == "none":
+        raise InputError("encoder: this architecture needs one. Set a timm name, e.g. resnet18.")
     if not timm.is_model(encoder):
         near = difflib.get_close_matches(encoder, timm.list_models(), n=3)
         raise InputError(
             f"encoder: timm has no model '{encoder}'"
-            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + (f"; did you mean {' or '.join(near)}?" if near else ".")
             + " List them with timm.list_models()."
         )
     return timm.get_pretrained_cfg(encoder)

@@ -43,6 +43,16 @@ Seeds = Annotated[list[pydantic.NonNegativeInt], BeforeValidator(_listed), After
                   Field(min_length=1)]  # fmt: skip
 
 
+def _pair(text: str) -> str:
+    sides = [side.strip() for side in text.split(":")]
+    if len(sides) != 2 or sides[0] == sides[1] or not all(sides):
+        raise ValueError(f"'{text}' is no pair; give a class that is there and another that is not")
+    return ":".join(sides)
+
+
+Pairs = Annotated[list[Annotated[str, AfterValidator(_pair)]], BeforeValidator(_listed), Field(min_length=1)]
+
+
 class Flat(pydantic.BaseModel):
     """A set of parameters: unknown names are errors, values are checked and then fixed."""
 
@@ -78,8 +88,9 @@ class Setup(Flat):
     dataset: str = "synthetic"
     data_root: Path | None = None
     methods: Names | None = None
-    seeds: Seeds | None = None
-    pairs: Names | None = None  # of classes, each "motorcycle:bicycle": whose class-activation maps are compared
+    seeds: Seeds | None = Field(None, examples=["0,1,2"])
+    # of classes, each there and not there: whose class-activation maps are compared
+    pairs: Pairs | None = Field(None, examples=["motorcycle:bicycle,bus:truck"])
     device: str = "auto"
     workers: pydantic.NonNegativeInt | None = None
     runs_dir: Annotated[Path, AfterValidator(lambda path: ROOT / path), Field(validate_default=True)] = Path("runs")
@@ -105,13 +116,37 @@ def check_names(names: Iterable[str], valid: Iterable[str]) -> None:
             raise InputError(f"unknown parameter '{name}'.{hint} Valid: {', '.join(valid)}")
 
 
-def validated(model: type[Flat], values: Mapping[str, Any]) -> Any:
-    """`model` from values. Raises InputError naming each wrong parameter, what was given and what is valid."""
+def validated(model: type[pydantic.BaseModel], values: Mapping[str, Any], where: str = "") -> Any:
+    """`model` from values. Raises InputError naming each wrong parameter, what was given and what is valid.
+
+    where: said behind each fault, "method lff" say.
+    """
     try:
         return model(**values)
     except pydantic.ValidationError as error:
-        faults = [f"{e['loc'][0]}: {e['msg'][0].lower()}{e['msg'][1:]} (given {e['input']!r})" for e in error.errors()]
-        raise InputError("; ".join(faults)) from None
+        faults = []
+        for fault in error.errors():
+            name, message = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
+            said = [f"given {values.get(name, fault['input'])!r}", _valid(model, name), where]
+            faults.append(f"{name}: {message[0].lower()}{message[1:]} ({', '.join(filter(None, said))})")
+        raise InputError("; ".join(dict.fromkeys(faults))) from None
+
+
+def _valid(model: type[pydantic.BaseModel], name: str) -> str:
+    """The range of a number or an example of a list, as far as the model declares them."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return ""
+    if field.examples:
+        return f"e.g. {field.examples[0]}"
+    declared = model.model_json_schema()["properties"][name]
+    bounds = next((kind for kind in (declared, *declared.get("anyOf", ())) if kind.get("type") in _NUMBERS), {})
+    valid = " and ".join(f"{word} {bounds[key]:g}" for key, word in _BOUNDS.items() if key in bounds)
+    return valid and f"valid: {valid}"
+
+
+_NUMBERS = ("number", "integer")
+_BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 
 
 def find_device(name: str) -> torch.device:

@@ -27,7 +27,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, on the CPU with one thread each")
     options = parser.parse_args()
+    options.only = [name for text in options.only or () for name in text.split(",") if name]
     try:
+        for name in options.only:  # before anything is started
+            ledger.configuration(name)
         if options.jobs > 1:
             _run_side_by_side(options)
         else:

@@ -17,6 +17,7 @@ from segrepro.papers.essnet import ESSNet
 from segrepro.papers.fbnet import FBNet
 from segrepro.papers.lff import LfF
 from segrepro.papers.region_rebalance import RegionRebalance
+from segrepro.parameters import validated
 
 METHODS: dict[str, type[Method]] = {
     "plain": comparators.Plain,
@@ -58,12 +59,7 @@ def own_parameters(names: Sequence[str], values: Mapping[str, Any]) -> dict[str,
     own = {}
     for name, kind in zip(names, kinds(names), strict=True):
         given = {k: v for k, v in values.items() if k in kind.Parameters.model_fields and v is not None}
-        try:
-            own[name] = kind.Parameters(**given)
-        except pydantic.ValidationError as error:
-            raise InputError(
-                "; ".join(f"{e['loc'][0]}: {e['msg']} (given {e['input']!r}, method {name})" for e in error.errors())
-            ) from None
+        own[name] = validated(kind.Parameters, given, f"method {name}")
     return own
 
 

@@ -27,13 +27,16 @@ Direction = Literal["greater", "less", "equivalent", "not_greater", "nonzero"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One comparison over seeds: the paired differences (n,), what is claimed of them, and the paper's own effects."""
+    """One comparison over seeds: the paired differences (n,), what is claimed of them, the paper's own effects, and the
+    unit of all these.
+    """
 
     label: str
     differences: np.ndarray
     direction: Direction
     margin: float
     paper: Sequence[float] = ()
+    unit: str = "points"
 
     @property
     def n(self) -> int:

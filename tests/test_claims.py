@@ -217,7 +217,7 @@ def test_without_records_the_command_is_named(tmp_path):
     verdict = claims.judge("dropclass-C12", runs_with_gain(tmp_path, [0.01]), "synthetic")
     assert verdict.outcome == "not judged"
     assert "DropClass without suppression" in verdict.reason
-    assert "make records" in verdict.reason
+    assert "`python -m segrepro.records --dataset synthetic` trains" in verdict.reason
     assert verdict.data == "synthetic"
 
 
@@ -327,7 +327,8 @@ def test_the_scoreboard_has_a_line_a_claim(tmp_path):
     runs_with_gain(tmp_path / "store", [0.02, 0.021, 0.019])
     runs_with_gain(tmp_path / "store", [0.0, 0.001, -0.001], dataset="camvid")
     board = claims.verdicts(paper="dropclass", stores=[tmp_path / "store"])
-    columns = ["id", "statement", "data", "verdict", "effect", "interval", "n", "paper effect", "reason"]
+    columns = ["id", "statement", "data", "verdict", "effect", "interval", "n", "paper effect"]
+    columns += ["decided by", "reason"]
     assert list(board.columns) == columns
     assert set(board["id"]) == {claim.id for claim in ledger.load().claims.values() if claim.paper == "dropclass"}
     first = board[board["id"] == "dropclass-C1"].set_index("data")["verdict"]
@@ -372,3 +373,9 @@ def test_time_to_converge_is_interpolated(tmp_path):
 
 def _as_dropclass(folder, curve):
     return make_run(folder, methods=["dropclass"], seed=1, curve=curve, ious=[1] * 3, iterations=500)
+
+
+@pytest.mark.parametrize(("what", "name"), [("dataset", "camvdi"), ("paper", "dropclas")])
+def test_the_scoreboard_knows_its_names(what, name, tmp_path):
+    with pytest.raises(InputError, match=f"{what}: there is no '{name}'. Choose one of: "):
+        claims.verdicts(**{what: name}, stores=[tmp_path])

@@ -392,9 +392,9 @@ def test_the_foreground_is_all_but_the_background():
         ({"stages": []}, "stages: .* should have at least 1 item"),
         ({"foreground": []}, "foreground: .* should have at least 1 item"),
         ({"foreground": "tram"}, "foreground: no class tram; valid: road, car, sky, pole"),
-        ({"bwbce_lambda": -0.1}, "bwbce_lambda: Input should be greater than or equal to 0"),
-        ({"auxiliary": "dice"}, "auxiliary: Input should be 'bwbce', 'pointwise' or 'none'"),
-        ({"modulator": "attention"}, "modulator: Input should be 'dfm', 'convolution' or 'none'"),
+        ({"bwbce_lambda": -0.1}, "bwbce_lambda: input should be greater than or equal to 0"),
+        ({"auxiliary": "dice"}, "auxiliary: input should be 'bwbce', 'pointwise' or 'none'"),
+        ({"modulator": "attention"}, "modulator: input should be 'dfm', 'convolution' or 'none'"),
     ],
 )
 def test_wrong_parameters_are_errors_with_the_valid_ones(values, says):

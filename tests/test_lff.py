@@ -475,14 +475,14 @@ def test_repair_by_threshold(skewed):
 @pytest.mark.parametrize(
     ("methods", "values", "says"),
     [
-        (["lff"], {"q": 0.0}, "q: Input should be greater than 0"),
-        (["lff"], {"q": 1.5}, "q: Input should be less than or equal to 1"),
-        (["lff"], {"lff_form": "code"}, "lff_form: Input should be 'paper' or 'authors'"),
-        (["lff"], {"biased_loss": "mse"}, "biased_loss: Input should be 'gce' or 'ce'"),
+        (["lff"], {"q": 0.0}, "q: input should be greater than 0"),
+        (["lff"], {"q": 1.5}, "q: input should be less than or equal to 1"),
+        (["lff"], {"lff_form": "code"}, "lff_form: input should be 'paper' or 'authors'"),
+        (["lff"], {"biased_loss": "mse"}, "biased_loss: input should be 'gce' or 'ce'"),
         (["lff", "group_dro"], {}, "lff and group_dro cannot be combined, each replaces 'main_loss'"),
         (["repair", "oversample"], {}, "each replaces 'repeats'"),
-        (["group_dro"], {"group_dro_step": 0}, "group_dro_step: Input should be greater than 0"),
-        (["repair"], {"repair_strategy": "rank"}, "repair_strategy: Input should be 'sample' or 'threshold'"),
+        (["group_dro"], {"group_dro_step": 0}, "group_dro_step: input should be greater than 0"),
+        (["repair"], {"repair_strategy": "rank"}, "repair_strategy: input should be 'sample' or 'threshold'"),
     ],
 )
 def test_wrong_parameters_are_errors(methods, values, says):

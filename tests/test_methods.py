@@ -108,7 +108,7 @@ def test_oversample_doubles_the_images_of_one_class(network):
         (["dropklass"], {}, "valid: plain"),
         ([], {}, "empty list"),
         (["median_frequency", "hrnet_weights"], {}, "each replaces 'class_weights'"),
-        (["dropclass"], {"alpha": -1.0}, "alpha: Input should be greater than or equal to 0"),
+        (["dropclass"], {"alpha": -1.0}, "alpha: input should be greater than or equal to 0"),
     ],
 )
 def test_wrong_methods_and_values_are_errors(names, values, says):

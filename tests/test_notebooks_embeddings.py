@@ -208,6 +208,25 @@ def test_trees_in_rows_have_names_and_branches_in_the_groups_colours(tmp_path):
     assert "vehicle" not in texts(plots.class_trees({"essnet": links}, record))
 
 
+@pytest.mark.parametrize("classes", [19, 150, 1284])
+def test_names_of_leaves_do_not_overlap(classes, tmp_path):
+    """Neighbours are as far apart as the letters are high, in rows and around a circle, in a figure of usual width."""
+    names = [f"class {c}" for c in range(classes)]
+    vectors = np.random.default_rng(0).standard_normal((classes, 12))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    record = make_run(tmp_path, names=names, ious=[0.5] * classes, pixel_counts=range(1, classes + 1)).record
+    figure = plots.class_trees({"essnet": embeddings.tree(vectors @ vectors.T)}, record)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    labels = axes.get_yticklabels() if classes == 19 else axes.texts
+    assert len(labels) == min(classes, 150)
+    where = np.array([label.get_transform().transform(label.get_position()) for label in labels])
+    apart = np.linalg.norm(where - np.roll(where, 1, axis=0), axis=1)
+    letters = labels[0].get_fontsize() * figure.dpi / 72
+    assert apart.min() >= 0.95 * letters
+    assert labels[0].get_fontsize() >= 6
+
+
 def test_large_trees_are_cut_and_name_the_most_frequent_class(tmp_path, monkeypatch):
     monkeypatch.setattr(plots.embeddings, "LEAVES", 2)
     monkeypatch.setattr(plots.embeddings, "IN_ROWS", 3)
@@ -284,6 +303,9 @@ def test_largest_batches_share_out_the_budget(monkeypatch):
     rows["extra MiB"] = 1.0  # then the network's own peak decides: 11 / 1.25
     assert set(footprint.largest_batches(rows, 12, "fpn", "resnet10t")["images"]) == {8}
     assert set(footprint.largest_batches(rows, 0.5, "fpn", "resnet10t")["images"]) == {0}
+    for wrong in ("many", 0, -1.0):
+        with pytest.raises(InputError, match=f"memory_gib: '{wrong}' is no number above 0"):
+            footprint.largest_batches(rows, wrong, "fpn", "resnet10t")
 
 
 def test_an_unknown_network_is_refused():
@@ -307,6 +329,8 @@ def test_rows_of_a_device_are_those_of_the_most_pixels(tmp_path, monkeypatch, ca
     assert set(scaling.of_device("cpu")["pixels"]) == {100}
     assert len(scaling.of_device("cpu")) == 4
     assert scaling.of_device("cuda").empty
+    with pytest.raises(InputError, match="device: 'gpu' is no type of device"):
+        scaling.of_device("gpu")
 
 
 def test_scaling_as_a_figure():

@@ -193,15 +193,15 @@ def test_the_plain_network_is_what_is_tested(network):
 @pytest.mark.parametrize(
     ("name", "values", "says"),
     [
-        ("region_rebalance", {"region_lambda": -0.1}, "region_lambda: Input should be greater than or equal to 0"),
+        ("region_rebalance", {"region_lambda": -0.1}, "region_lambda: input should be greater than or equal to 0"),
         (
             "region_rebalance",
             {"region_lambda": float("nan")},
-            "region_lambda: Input should be greater than or equal to 0",
+            "region_lambda: input should be greater than or equal to 0",
         ),
-        ("balanced_softmax", {"softmax_prior": "images"}, "softmax_prior: Input should be 'pixels' or 'regions'"),
-        ("effective_number", {"effective_beta": 1.0}, "effective_beta: Input should be less than 1"),
-        ("dice", {"dice_cross_entropy": -1.0}, "dice_cross_entropy: Input should be greater than or equal to 0"),
+        ("balanced_softmax", {"softmax_prior": "images"}, "softmax_prior: input should be 'pixels' or 'regions'"),
+        ("effective_number", {"effective_beta": 1.0}, "effective_beta: input should be less than 1"),
+        ("dice", {"dice_cross_entropy": -1.0}, "dice_cross_entropy: input should be greater than or equal to 0"),
     ],
 )
 def test_values_out_of_range_are_errors(name, values, says):

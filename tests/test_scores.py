@@ -7,6 +7,7 @@ from factories import make_run
 
 from segrepro import plots
 from segrepro.analysis import scores
+from segrepro.errors import InputError
 
 
 def test_summary_and_classes_by_hand(tmp_path):
@@ -24,6 +25,11 @@ def test_summary_and_classes_by_hand(tmp_path):
     assert list(classes.index)[-2:] == ["rare", "all"]
     assert classes.loc["car", "Δ DropClass"] == pytest.approx(50)  # 2/4
     assert classes.loc["all", "Δ DropClass"] == pytest.approx((100 * 6 / 8 - 60 + 50) / 2)
+
+
+def test_whole_images_have_no_iou(tmp_path):
+    with pytest.raises(InputError, match="colored_digits has one label an image"):
+        scores.summary({"plain": [make_run(tmp_path, dataset="colored_digits")]})
 
 
 def board_of(*rows):

@@ -78,18 +78,18 @@ def measured(runs: Runs, baseline: str = "plain") -> dict[str, list[Run]]:
 
 
 def pairs_of(names: Sequence[str], wanted: Iterable[str] | None = None) -> list[Pair]:
-    """Pairs of classes, each (there, not there), as far as both are among `names`; the others are named in print.
+    """Pairs of classes, each (there, not there): those that are wanted, or of Figure 4's those with both classes among
+    `names`; the others are named in print.
 
-    wanted: each "motorcycle:bicycle"; Figure 4's if None. Raises InputError for another form, or a class with itself.
+    wanted: each "motorcycle:bicycle". Raises InputError for a class that is not among `names`.
     """
-    pairs = list(PAIRS) if wanted is None else [tuple(part.strip() for part in text.split(":")) for text in wanted]
-    if wrong := [pair for pair in pairs if len(pair) != 2 or pair[0] == pair[1]]:
-        raise InputError(
-            f"pairs: '{':'.join(wrong[0])}' is no pair; give a class that is there and another that is not, as in "
-            "motorcycle:bicycle"
-        )
-    found = [pair for pair in pairs if {*pair} <= {*names}]
-    if left := [":".join(pair) for pair in pairs if pair not in found]:
+    if wanted is not None:
+        pairs = [(there, absent) for there, _, absent in (text.partition(":") for text in wanted)]
+        if unknown := [name for pair in pairs for name in pair if name not in names]:
+            raise InputError(f"pairs: no class {', '.join(unknown)}; the data set has {', '.join(names)}")
+        return pairs
+    found = known_pairs(names)
+    if left := [":".join(pair) for pair in PAIRS if pair not in found]:
         print(f"Without {', '.join(left)}: the data set lacks one of the classes.")
     return found
 

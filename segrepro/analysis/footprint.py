@@ -13,6 +13,7 @@ import torch
 
 from segrepro import claims, models
 from segrepro.analysis.scaling import CHANNELS, TAU, Held
+from segrepro.errors import InputError
 from segrepro.papers.essnet import EmbeddingHead
 
 IMAGE = (512, 512)  # pixels; the paper's crop of ADE20K and COCO+LVIS
@@ -53,8 +54,10 @@ def largest_batches(rows: pd.DataFrame, memory_gib: float, architecture: str, en
     """Images of 512 x 512 in a budget, one row a training loss and number of classes.
 
     rows: of one device, from `scaling.recorded`. Columns: loss, classes, MiB an image of the network when the loss
-    begins and of the loss, images (0 where not even one fits).
+    begins and of the loss, images (0 where not even one fits). Raises InputError if the budget is no number above 0.
     """
+    if not isinstance(memory_gib, int | float) or not memory_gib > 0:
+        raise InputError(f"memory_gib: '{memory_gib}' is no number above 0; give GiB, e.g. 12")
     found = []
     for row in rows[rows["pass"] == "training"].to_dict("records"):
         network = network_bytes(architecture, encoder, row["classes"], embeds=row["loss"] != "dense")

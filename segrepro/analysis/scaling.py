@@ -191,7 +191,12 @@ def recorded() -> pd.DataFrame:
 
 
 def of_device(device: str) -> pd.DataFrame:
-    """The kept rows of one type of device, those of the most pixels. Prints how to record them if there are none."""
+    """The kept rows of one type of device, those of the most pixels. Prints how to record them if there are none.
+
+    Raises InputError for anything but cpu or cuda.
+    """
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device: '{device}' is no type of device. Choose cpu or cuda.")
     rows = recorded() if SCALING.exists() else pd.DataFrame(columns=["device", "pixels", "pass"])
     rows = rows[rows["device"] == device]
     if rows.empty:

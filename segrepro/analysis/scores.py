@@ -8,6 +8,7 @@ import pandas as pd
 from segrepro import claims, datasets, ledger, metrics
 from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
+from segrepro.errors import InputError
 from segrepro.runs import Run, all_runs
 from segrepro.verdict import NOT_JUDGED, Evidence
 
@@ -38,9 +39,14 @@ def _scores(run: Run) -> dict[str, Callable[[dict], float]]:
 
 
 def summary(runs: Mapping[str, Sequence[Run]], evaluation: str = "val") -> pd.DataFrame:
-    """One row a configuration that has runs: mean ± standard deviation over seeds of each score, and the seeds."""
+    """One row a configuration that has runs: mean ± standard deviation over seeds of each score, and the seeds.
+
+    Raises InputError for runs on whole images, of which IoU says nothing.
+    """
     rows = {}
     for name, found in runs.items():
+        if found and (data := found[0].record.parameters["dataset"]) in datasets.CLASSIFIED:
+            raise InputError(f"dataset: {data} has one label an image, and this is about segmentation. See 03_lff.")
         if found and evaluation in found[0].record.evaluations:
             counts = [run.record.evaluations[evaluation] for run in found]
             row = {score: _spread([of(c) for c in counts]) for score, of in _scores(found[0]).items()}

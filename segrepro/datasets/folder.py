@@ -118,7 +118,8 @@ def read_classes(path: Path) -> Classes:
         raise InputError(f"{path} cannot be read as a CSV file in UTF-8 ({error}). Save it as such.") from error
     if "name" not in columns or not set(columns) <= set(COLUMNS):
         shown = ", ".join(columns) or "none"
-        raise InputError(f"{path} has the columns {shown}. It needs name and may have {', '.join(COLUMNS[1:])}.")
+        hint = " Separate columns by commas." if any(";" in name for name in columns) else ""
+        raise InputError(f"{path} has the columns {shown}. It needs name and may have {', '.join(COLUMNS[1:])}.{hint}")
     if not rows:
         raise InputError(f"{path} lists no class. Add one row a class in the order of labels, or delete the file.")
     names, colours, chosen = [], [], {"background": [], "rare": []}
