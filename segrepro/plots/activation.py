@@ -55,12 +55,15 @@ def activation_maps(rows: Sequence[activation.Picture]) -> Figure:
 
 def activation_leaks(table: pd.DataFrame) -> Figure:
     """Leak of each pair and of all together, a panel a region: small dots the seeds, large ones their mean, with its
-    95 % interval, cut off at 0.
+    95 % interval, on a logarithmic scale. Dashed: as strong as the class that is there.
 
-    table: from `analysis.activation.leaks`. Where a panel's axis ends short of an interval, seeds are few.
+    table: from `analysis.activation.leaks`. Where a panel's axis ends short of an interval, seeds are few; what is
+    below its beginning is drawn there.
     """
     names, pairs = list(table["configuration"].unique()), list(table["pair"].unique())
     means = activation.with_intervals(table)
+    known = [*table["value"].dropna(), 200.0]
+    first, last = min(10.0, max(1.0, min(known))) / 1.3, max(known) * 1.3
     height = 1.5 + len(pairs) * (0.25 + 0.17 * len(names))
     figure, axes = plt.subplots(1, len(activation.WHERE), figsize=(WIDTH, height), sharey=True)
     for panel, where in zip(axes, activation.WHERE, strict=True):
@@ -69,13 +72,16 @@ def activation_leaks(table: pd.DataFrame) -> Figure:
             shift = (place - (len(names) - 1) / 2) * 0.7 / len(names)
             of = seeds[seeds["configuration"] == name]
             at = of["pair"].map(pairs.index) + shift
-            panel.plot(of["value"], at, "o", markersize=3, color=colour_of(name), alpha=0.45, markeredgewidth=0)
+            values, dots = of["value"].clip(lower=first), {"markersize": 3, "alpha": 0.45, "markeredgewidth": 0}
+            panel.plot(values, at, "o", color=colour_of(name), **dots)
             mean = means[(means["configuration"] == name) & (means["where"] == where)].set_index("pair").reindex(pairs)
             at = np.arange(len(pairs)) + shift
-            panel.hlines(at, mean["low"].clip(lower=0), mean["high"], color=colour_of(name), linewidth=1.5)
-            panel.plot(mean["value"], at, "o", markersize=7, color=colour_of(name), markeredgecolor="white")
-        most = max(1.0, float(np.nan_to_num(seeds["value"]).max(initial=0)))
-        panel.set(xlim=(-0.02 * most, 1.15 * most), xlabel=f"leak over {where} (%)", ylim=(len(pairs) - 0.5, -0.5))
+            panel.hlines(at, mean["low"].clip(lower=first), mean["high"], color=colour_of(name), linewidth=1.5)
+            panel.plot(mean["value"].clip(lower=first), at, "o", markersize=7, color=colour_of(name),
+                       markeredgecolor="white")  # fmt: skip
+        panel.axvline(100, color=DARK, linewidth=1, linestyle="--", zorder=1)
+        panel.set(xscale="log", xlim=(first, last), xlabel=f"leak over {where} (%)", ylim=(len(pairs) - 0.5, -0.5))
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.grid(axis="y", visible=False)
         panel.axhspan(len(pairs) - 1.5, len(pairs) - 0.5, color="#eeeeee", zorder=0)
     axes[0].set_yticks(range(len(pairs)), pairs)
