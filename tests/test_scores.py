@@ -27,6 +27,10 @@ def test_summary_and_classes_by_hand(tmp_path):
     assert classes.loc["all", "Δ DropClass"] == pytest.approx((100 * 6 / 8 - 60 + 50) / 2)
 
 
+def test_an_empty_table_says_so():
+    assert scores.as_text(pd.DataFrame()).to_numpy().tolist() == [["nothing recorded yet"]]
+
+
 def test_whole_images_have_no_iou(tmp_path):
     with pytest.raises(InputError, match="colored_digits has one label an image"):
         scores.summary({"plain": [make_run(tmp_path, dataset="colored_digits")]})

@@ -198,9 +198,11 @@ def differences(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame, signed: bool = False) -> pd.DataFrame:
-    """A table of `with_intervals` or `differences` for reading: a row a pair, a column a configuration and region."""
+    """A table of `with_intervals` or `differences` for reading: a row a pair, a column a configuration and region;
+    of an empty table it is said that nothing is recorded.
+    """
     if table.empty:
-        return pd.DataFrame()
+        return pd.DataFrame({"": ["nothing recorded yet"]}, index=[""])
     form = "{:+z.1f}" if signed else "{:.1f}"
     text = []
     for row in table.itertuples():

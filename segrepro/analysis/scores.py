@@ -223,7 +223,11 @@ def by_model(method: str, baseline: str = "plain") -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
-    """The table for reading: numbers with a fixed number of decimals, nothing where there is no value."""
+    """The table for reading: numbers with a fixed number of decimals, nothing where there is no value; of an empty
+    table it is said that nothing is recorded.
+    """
+    if table.empty:
+        return pd.DataFrame({"": ["nothing recorded yet"]}, index=[""])
     return table.map(
         lambda value: "" if pd.isna(value) else f"{value:z.{digits}f}" if isinstance(value, float) else value
     )
