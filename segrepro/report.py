@@ -66,15 +66,15 @@ INDEX = """<!DOCTYPE html>
 <title>segrepro: report</title>
 <style>
 :root {{ color-scheme: light; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; max-width: 76rem; margin: 0 auto; padding: 1rem; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; max-width: 80rem; margin: 0 auto; padding: 1rem; }}
 h1, h2 {{ line-height: 1.2; }}
 a {{ color: #0b57a4; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 0.875rem; }}
-th, td {{ text-align: left; vertical-align: top; padding: 0.35rem 0.75rem 0.35rem 0; }}
+th, td {{ text-align: left; vertical-align: top; padding: 0.35rem 0.6rem 0.35rem 0; }}
 tr {{ border-bottom: 1px solid #d5d9de; }}
-th, td:nth-child(-n+2) {{ white-space: nowrap; }}
-td:nth-child(3), td:nth-child(9) {{ min-width: 16rem; }}
+td:nth-child(1), td:nth-child(7) {{ white-space: nowrap; }}
+td:nth-child(3), td:nth-child(9) {{ min-width: 13rem; }}
 .cards {{ display: grid; gap: 1rem; padding: 0; }}
 .cards {{ grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }}
 .cards li {{ list-style: none; border: 1px solid #d5d9de; border-radius: 6px; overflow: hidden; }}
@@ -157,6 +157,9 @@ def _card(page: Page, folder: Path) -> str:
 def write_index(pages: list[Page], table: pd.DataFrame, folder: Path) -> None:
     """Write `folder/index.html`: the scoreboard `table`, then a card for each notebook."""
     cards = "\n".join(_card(page, folder) for page in pages)
+    why = table["decided by"].where(table["reason"] == "", table["reason"])
+    table = table.drop(columns="reason").assign(**{"decided by": why})
+    table = table.rename(columns={"decided by": "decided by, or why it is not judged"})
     write_atomically(folder / "index.html", INDEX.format(scoreboard=table.to_html(index=False, border=0), cards=cards))
 
 
