@@ -27,6 +27,11 @@ def test_summary_and_classes_by_hand(tmp_path):
     assert classes.loc["all", "Δ DropClass"] == pytest.approx((100 * 6 / 8 - 60 + 50) / 2)
 
 
+def test_without_rare_classes_their_mean_is_left_empty(tmp_path):
+    table = scores.summary({"plain": [make_run(tmp_path, rare=(), seed=s) for s in (0, 1)]})
+    assert table.loc["Plain", ["mIoU", "rare mIoU"]].tolist() == ["50.0 ± 0.0", ""]
+
+
 def test_an_empty_table_says_so():
     assert scores.as_text(pd.DataFrame()).to_numpy().tolist() == [["nothing recorded yet"]]
 

@@ -22,8 +22,10 @@ AS_IN_THE_PAPER = ("colored_mnist",)  # recorded with the paper's data, network 
 
 
 def _spread(values: Sequence[float]) -> str:
-    """ "41.3 ± 0.6" from fractions; one value stands alone."""
+    """ "41.3 ± 0.6" from fractions; one value stands alone, and nothing where there is none, as of no rare class."""
     percent = 100 * np.asarray(values)
+    if np.isnan(percent).all():
+        return ""
     return f"{percent.mean():.1f} ± {percent.std(ddof=1):.1f}" if len(percent) > 1 else f"{percent[0]:.1f}"
 
 
