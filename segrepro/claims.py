@@ -23,9 +23,7 @@ from segrepro.files import PAPERS, RESULTS
 from segrepro.ledger import Claim, Comparison, Configuration
 from segrepro.parameters import Training
 from segrepro.runs import Record, Run, all_runs
-from segrepro.verdict import INCONCLUSIVE, NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, Evidence, decide
-
-FLOOR = 5.0  # points of mean IoU
+from segrepro.verdict import FLOOR, INCONCLUSIVE, NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, Evidence, decide
 
 Paired = Mapping[str, Mapping[int, Run]]  # runs of one protocol, by configuration and seed
 

@@ -223,8 +223,9 @@ class Experiment:
         """Add to each run whose network lies in `runs_dir` the class-activation maps of further pairs of classes than
         those of Figure 4 of DropClass, which `measure` adds, where missing.
         """
-        wanted = activation.telling_images(self.dataset.val, pairs)
-        for run in (run for run in found if run.network_path.exists()):
+        found = [run for run in found if run.network_path.exists()]
+        wanted = activation.telling_images(self.dataset.val, pairs) if found else {}
+        for run in found:
             kept = activation.stored_maps(run.arrays)
             missing = {pair: index for pair, index in wanted.items()
                        if not {(index, c) for c in self.dataset.classes.indices(pair)} <= {*kept}}  # fmt: skip

@@ -20,9 +20,19 @@ import numpy as np
 import scipy.stats
 
 LEVEL = 0.05  # 1 - the confidence of every interval
+FLOOR = 5.0  # points of (mean) IoU: a class, or set of classes, that is found less has next to nothing to lose
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED = "reproduced", "not reproduced", "inconclusive", "not judged"
 
 Direction = Literal["greater", "less", "equivalent", "not_greater", "nonzero"]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of values over seeds and the ends of its 95 % t-interval; ends nan of one value, all nan of none."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return (float(values.mean()) if len(values) else np.nan), np.nan, np.nan
+    mean, half = float(values.mean()), scipy.stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * scipy.stats.sem(values)
+    return mean, mean - half, mean + half
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,7 @@ class Evidence:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % t-interval of the mean; nan with one seed."""
-        if self.n < 2:
-            return np.nan, np.nan
-        half = scipy.stats.t.ppf(1 - LEVEL / 2, self.n - 1) * scipy.stats.sem(self.differences)
-        return self.effect - half, self.effect + half
+        return mean_interval(self.differences)[1:]
 
     def p_above(self, bound: float) -> float:
         """The smallest p for which the (1 - p) interval lies wholly above `bound`; 1 if none does."""

@@ -18,11 +18,10 @@ import numpy as np
 import pandas as pd
 
 from segrepro import metrics
-from segrepro.analysis.erasure import FLOOR
 from segrepro.datasets.base import Split
 from segrepro.errors import InputError
 from segrepro.runs import Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import FLOOR, mean_interval
 
 PAIRS = (("motorcycle", "bicycle"), ("truck", "train"), ("bus", "truck"))  # Figure 4: there, and not there
 WHERE = ("the image", "the class's pixels")
@@ -184,7 +183,7 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, values in table.groupby(["configuration", "where", "pair"], sort=False)["value"]:
-        rows.append((*key, *_interval(values.dropna()), len(values.dropna())))
+        rows.append((*key, *mean_interval(values.dropna()), len(values.dropna())))
     return pd.DataFrame(rows, columns=["configuration", "where", "pair", "value", "low", "high", "seeds"])
 
 
@@ -281,11 +280,3 @@ def _named(pairs: Iterable[Pair]) -> str:
 def _percent(part: np.ndarray | Sequence[float], whole: np.ndarray | Sequence[float]) -> np.ndarray:
     part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     return 100 * np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % t-interval; nan of nothing."""
-    if not len(values):
-        return np.nan, np.nan, np.nan
-    evidence = Evidence("", np.asarray(values, dtype=float), "greater", 1)
-    return evidence.effect, *evidence.interval

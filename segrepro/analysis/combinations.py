@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 
-import numpy as np
 import pandas as pd
 
 from segrepro import ledger, registry
 from segrepro.analysis.effects import mean_iou
 from segrepro.errors import InputError
 from segrepro.runs import Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import mean_interval
 
 PAPERS = ("dropclass", "region_rebalance", "lff", "fbnet", "essnet")
 
@@ -41,7 +40,5 @@ def gains(runs_of: Callable[[str], list[Run]], classes: str | None = None) -> pd
         if not obstacle(first, second):
             found = [run for run in runs_of(configuration_of(first, second)) if run.record.seed in baseline]
             differences = [mean_iou(run, classes) - mean_iou(baseline[run.record.seed], classes) for run in found]
-            evidence = Evidence("", np.array(differences), "greater", 1)
-            effect = (evidence.effect, *evidence.interval) if found else (np.nan,) * 3
-            rows.append((first, second, *effect, len(found)))
+            rows.append((first, second, *mean_interval(differences), len(found)))
     return pd.DataFrame(rows, columns=["first", "second", "gain", "low", "high", "seeds"])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from segrepro.errors import InputError
 from segrepro.runs import Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import mean_interval
 
 
 def of_runs(runs: Iterable[Run], evaluation: str = "val") -> np.ndarray:
@@ -91,9 +91,8 @@ def taken_for(
         of = [np.array([kind[seed][[names.index(name) for name in classes]].sum(0) for seed in seeds])
               for kind in counts]  # fmt: skip
         before, after = (_percent(taken[:, columns].sum(1), taken.sum(1)) for taken in of)
-        evidence = Evidence("", after - before, "less", 1)
         mostly = others[int(of[0].sum(0)[columns].argmax())]
-        rows[title] = (before.mean(), after.mean(), evidence.effect, *evidence.interval, mostly)
+        rows[title] = (before.mean(), after.mean(), *mean_interval(after - before), mostly)
     titles = ["baseline", "method", "change", "low", "high", "mostly"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=titles)
 

@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from segrepro.errors import InputError
 from segrepro.runs import Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import mean_interval
 
 
 def similarity(weight: np.ndarray) -> np.ndarray:
@@ -80,9 +80,9 @@ def summary(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
         shapes[found[0].arrays["classifier_weight"].shape] = None
         facts = pd.DataFrame([_facts(of_run(run), run.record.pixel_counts) for run in found])
         for quantity, values in facts.items():
-            evidence = Evidence("", values.to_numpy(), "less", 1)
+            mean, *ends = mean_interval(values)
             bounds = (-np.inf, np.inf) if quantity == "mean row sum" else (-1, 1)  # of cosines and ρ
-            rows.append((name, quantity, evidence.effect, *np.clip(evidence.interval, *bounds), len(found)))
+            rows.append((name, quantity, mean, *np.clip(ends, *bounds), len(found)))
     for classes, numbers in shapes:
         for quantity, (low, median, high) in null(classes, numbers).drop(index="row sum").iterrows():
             rows.append((f"random vectors of {numbers} numbers", quantity, median, low, high, ""))

@@ -14,7 +14,7 @@ from segrepro import metrics
 from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
 from segrepro.runs import Record, Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import mean_interval
 
 SCORES = {"IoU": metrics.iou, "Acc": metrics.class_accuracy}
 BOX = (3, 4)  # a box is a third of an image high and a quarter wide
@@ -54,7 +54,7 @@ def class_gains(runs: Runs, baseline: str = "plain", score: str = "IoU", by: str
     rows = []
     for name, gains in _all_gains(runs, baseline, score).items():
         for class_name in (record.class_names[c] for c in order):
-            row = name, class_name, class_name in record.rare_classes, *_interval(gains[class_name]), len(gains)
+            row = name, class_name, class_name in record.rare_classes, *mean_interval(gains[class_name]), len(gains)
             rows.append(row)
     return pd.DataFrame(rows, columns=["configuration", "class", "rare", "value", "low", "high", "seeds"])
 
@@ -80,7 +80,7 @@ def summary(runs: Runs, baseline: str = "plain", score: str = "IoU", by: str = "
         values[SHARE] = 100 * (gains[half] > 0).astype(float).where(gains[half].notna()).mean(axis=1)
         values[RHO] = gains.corrwith(counts, axis=1, method="spearman")
         for quantity, of in values.items():
-            mean, *ends = _interval(of)
+            mean, *ends = mean_interval(of)
             ends = np.clip(ends, *BOUNDS.get(quantity, (-np.inf, np.inf)))
             rows.append((name, quantity, mean, *ends, len(gains)))
     return pd.DataFrame(rows, columns=["configuration", "quantity", "value", "low", "high", "seeds"])
@@ -128,9 +128,3 @@ def _all_gains(runs: Runs, baseline: str, score: str) -> dict[str, pd.DataFrame]
             f"no configuration but '{baseline}' has a run with one of its seeds: record one, or choose other methods"
         )
     return gains
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % t-interval."""
-    evidence = Evidence("", np.asarray(values, dtype=float), "greater", 1)
-    return evidence.effect, *evidence.interval

@@ -22,11 +22,10 @@ from segrepro import metrics
 from segrepro.datasets.base import IGNORE, Split
 from segrepro.errors import InputError
 from segrepro.runs import Run
-from segrepro.verdict import Evidence
+from segrepro.verdict import FLOOR, mean_interval
 
 COUNTERFACTUAL = "erasure/counterfactual"  # the array of the scenes drawn without a class
 _REMEDY = "It can be measured with train=True where the networks lie; records alone are not enough."
-FLOOR = 5.0  # points of IoU: a class below has next to nothing to lose, and which erased class costs it most is chance
 _QUANTITIES = ("mIoU(I)", "mIoU(I*)", "drop, all classes", "drop, most vulnerable", "drop, classes that both find",
                "share of mIoU lost (%)")  # fmt: skip
 
@@ -121,7 +120,7 @@ def table_4(methods: Sequence[Run], baselines: Sequence[Run], evaluation: str = 
         falls[label] = pd.DataFrame(values, columns=tables[0].index)
     falls["difference"] = falls["method"] - falls["baseline"]
     for label, values in falls.items():
-        intervals = [_interval(values[name]) for name in values]
+        intervals = [mean_interval(values[name]) for name in values]
         of = pd.DataFrame(intervals, index=values.columns, columns=["I*-I", "low", "high"])
         result |= {(label, column): of[column] for column in of}
     table = pd.DataFrame(result).rename_axis("class")
@@ -166,7 +165,7 @@ def drops(
     ours, papers, rows = [_means(table, found) for table in tables], _means(paper_table, paper_table.index), []
     for quantity, paper in papers.items():
         before, after = np.array([of[quantity] for of in ours]).T
-        difference, low, high = _interval(after - before)
+        difference, low, high = mean_interval(after - before)
         selection = np.mean([of[quantity][1] - of[quantity][0] for of in again]) if again else np.nan
         rows.append((before.mean(), after.mean(), difference, low, high, selection, *paper, paper[1] - paper[0]))
     columns = ["baseline", "method", "difference", "low", "high", "by selection"]
@@ -290,7 +289,7 @@ def agreement(runs: Sequence[Run]) -> pd.DataFrame:
     table = []
     for quantity, (of, chance) in values.items():
         ends = (0, 3) if quantity.startswith("influencers") else (-1, 1)
-        mean, low, high = _interval(of)
+        mean, low, high = mean_interval(of)
         table.append((quantity, mean, *np.clip((low, high), *ends), chance, len(both)))
     for title, matrices in (("erasing", erased), ("counterfactual", absent)):
         between = [_rho(a[rows], b[rows]) for a, b in itertools.combinations(matrices, 2)]
@@ -321,12 +320,6 @@ def versions(split: Split, gone: str, watched: str, fill: Sequence[int] = (124, 
     erased = [tensor[0].numpy() for tensor in erase(*tensors, label, torch.tensor(fill))]
     shown = {"scene": (image, labels), "erased": (erased[0].transpose(1, 2, 0), erased[1])}
     return shown | ({"counterfactual": split.without(gone)[best]} if hasattr(split, "without") else {})
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds and the ends of its 95 % t-interval; nan with one seed."""
-    evidence = Evidence("", np.asarray(values, dtype=float), "greater", 1)
-    return evidence.effect, *evidence.interval
 
 
 def _comparisons(methods: Sequence[Run], baselines: Sequence[Run], evaluation: str) -> list[pd.DataFrame]:

@@ -14,9 +14,8 @@ import pandas as pd
 from segrepro import ledger
 from segrepro.analysis.effects import mean_iou
 from segrepro.analysis.imbalance import rare_labels
-from segrepro.claims import FLOOR
 from segrepro.runs import Record, Run
-from segrepro.verdict import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, decide_each
+from segrepro.verdict import FLOOR, INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, decide_each
 
 MARGIN = 0.5  # points of mean IoU: the smallest gain that matters
 HELPS, NO_HELP, OPEN = "helps", "does not help", "cannot tell"
@@ -45,7 +44,7 @@ def recommend(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Rec
     """The recommendation that runs of one protocol, by configuration, support.
 
     Pure: the same runs give the same words. Nothing is judged while the baseline's mean IoU is below the floor of all
-    claims, `claims.FLOOR`.
+    claims, `verdict.FLOOR`.
     """
     pairs = _pairs(runs, baseline)
     plain = ledger.configuration(baseline).label

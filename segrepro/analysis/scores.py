@@ -10,7 +10,7 @@ from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
 from segrepro.runs import Run, all_runs
-from segrepro.verdict import NOT_JUDGED, Evidence
+from segrepro.verdict import NOT_JUDGED, mean_interval
 
 KINDS = {
     "exact": "exact: arithmetic, no training",
@@ -174,8 +174,7 @@ def gains(runs: Mapping[str, Sequence[Run]], baseline: str = "plain", subset: st
             every, part = (
                 np.array([_mean_iou(run, of) - _mean_iou(other, of) for run, other in pairs]) for of in (None, subset)
             )
-            evidence = Evidence("", every, "greater", 1)
-            rows[name] = (evidence.effect, *evidence.interval, part.mean(), len(pairs))
+            rows[name] = (*mean_interval(every), part.mean(), len(pairs))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["ΔmIoU", "low", "high", f"Δ {subset} mIoU", "seeds"])
 
 

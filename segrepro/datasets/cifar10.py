@@ -193,6 +193,7 @@ def _image_files(data_root: Path, folder: Path, files: list[_File]) -> Cifar10:
         for target, file in zip(images, bar, strict=True):
             try:
                 data = file.read()
+            # zipfile raises the last two: of a compression that it does not know, and of an encrypted file
             except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
                 raise InputError(f"{file.name} cannot be read ({error}). Copy it again from its source.") from error
             image = read_rgb(io.BytesIO(data), file.name)
