@@ -4,15 +4,10 @@ experiment = Experiment(globals())            the first call of a notebook: chec
 runs = experiment.runs("dropclass")           one `Run` a seed: found, trained (train=True), or reported as missing
 """
 
-import hashlib
-import inspect
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +16,13 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from segrepro import (
-    classifiers,
-    datasets,
-    evaluation,
-    grad_cam,
-    ledger,
-    models,
-    neighbours,
-    registry,
-    softmax,
-    training,
-)
+from segrepro import datasets, evaluation, grad_cam, ledger, models, provenance, registry, training
 from segrepro import runs as store
 from segrepro.analysis import activation
 from segrepro.datasets.base import Split
 from segrepro.datasets.batches import in_memory
 from segrepro.datasets.statistics import Statistics, class_statistics
 from segrepro.errors import BusyError, InputError
-from segrepro.files import ROOT
 from segrepro.following import Follower
 from segrepro.methods import Learner, owner
 from segrepro.parameters import Setup, Training, check_names, find_device, literals, validated
@@ -211,13 +194,10 @@ class Experiment:
         """
         if array not in MEASUREMENTS:
             raise InputError(f"no measurement '{array}'; there are {', '.join(MEASUREMENTS)}")
-        for run in (run for run in found if array not in run.arrays):
-            if not run.network_path.exists():
-                print(f"{run.record.key}: no network, so no {array} is measured. Delete {run.folder} to retrain.")
-            else:
-                values = MEASUREMENTS[array](self.learner(run), self.dataset.val, device=self.device)
-                if is_main():
-                    run.add_arrays(**values if isinstance(values, Mapping) else {array: values})
+        for run in self._with_network([run for run in found if array not in run.arrays], array):
+            values = MEASUREMENTS[array](self.learner(run), self.dataset.val, device=self.device)
+            if is_main():
+                run.add_arrays(**values if isinstance(values, Mapping) else {array: values})
 
     def measure_activation_maps(self, found: Sequence[store.Run], pairs: Sequence[activation.Pair]) -> None:
         """Add to each run whose network lies in `runs_dir` the class-activation maps of further pairs of classes than
@@ -236,16 +216,23 @@ class Experiment:
 
     def measure_embeddings(self, found: list[store.Run]) -> None:
         """Add to each run the pixel embeddings of the first of its examples (ESSNet Figures 10, 11), where missing."""
-        for run in (run for run in found if not evaluation.stored_embeddings(run.arrays)):
-            if not run.network_path.exists():
-                print(f"{run.record.key}: no network, so no pixel embeddings. Delete {run.folder} to retrain.")
-            elif not hasattr((learner := self.learner(run)).network.classifier, "pixel_embeddings"):
+        lacking = [run for run in found if not evaluation.stored_embeddings(run.arrays)]
+        for run in self._with_network(lacking, "pixel embeddings"):
+            learner = self.learner(run)
+            if not hasattr(learner.network.classifier, "pixel_embeddings"):
                 print(f"{run.record.key}: its method has no pixel embeddings. Use essnet.")
-            else:
-                indices = sorted(evaluation.stored_examples(run.arrays))[:EMBEDDED]
-                arrays = evaluation.example_embeddings(learner, self._splits[1], indices, device=self.device)
-                if is_main():
-                    run.add_arrays(**arrays)
+                continue
+            indices = sorted(evaluation.stored_examples(run.arrays))[:EMBEDDED]
+            arrays = evaluation.example_embeddings(learner, self._splits[1], indices, device=self.device)
+            if is_main():
+                run.add_arrays(**arrays)
+
+    @staticmethod
+    def _with_network(found: Sequence[store.Run], what: str) -> list[store.Run]:
+        """The runs whose network lies in `runs_dir`; of the others it is said that `what` cannot be measured."""
+        for run in (run for run in found if not run.network_path.exists()):
+            print(f"{run.record.key}: no network to measure {what} on. Delete {run.folder} to retrain.")
+        return [run for run in found if run.network_path.exists()]
 
     def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, list]:
         """Columns of a picture, one array an example: "image" (H, W, 3) uint8, "ground truth" (H, W), and each named
@@ -297,7 +284,10 @@ class Experiment:
         if finished is not None:
             return finished
         seed, names = facts["seed"], facts["parameters"]["methods"]
-        source_hash, commit = _source_hash(names), _commit()  # of the code that runs, should it change meanwhile
+        source_hash, commit = (
+            provenance.source_hash(names),
+            provenance.commit(),
+        )  # now, should the code change meanwhile
         train, val = self._splits
         groups = self.statistics.groups
         learner = self._new_learner(names, facts["parameters"], seed)
@@ -338,12 +328,8 @@ class Experiment:
             **facts,
             source_hash=source_hash,
             commit=commit,
-            versions=_versions(),
-            hardware={
-                "device": str(accelerator.device),
-                "name": _device_name(accelerator.device),
-                "threads": torch.get_num_threads(),
-            },
+            versions=provenance.versions(),
+            hardware=provenance.hardware(accelerator.device),
             seconds=round(time.monotonic() - began, 1),
             class_names=list(self.dataset.classes.names),
             class_colours=list(self.dataset.classes.colours),
@@ -397,29 +383,3 @@ def _stored(counts: np.ndarray) -> dict[str, list]:
 def _tallies(counts: np.ndarray) -> dict[str, list]:
     hits = counts.diagonal()
     return {"tp": hits.tolist(), "fp": (counts.sum(0) - hits).tolist(), "fn": (counts.sum(1) - hits).tolist()}
-
-
-def _source_hash(names: list[str]) -> str:
-    """Hash of the code that decides the result: the loop, the models, and the methods of the run."""
-    shared = (training, models, classifiers, evaluation, softmax, neighbours)
-    files = sorted({*registry.source_files(names), *(inspect.getfile(module) for module in shared)})
-    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
-
-
-def _commit() -> str:
-    """The checkout's commit, "+" if it was changed since; empty outside git."""
-    try:
-        text = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-                              cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return text.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
