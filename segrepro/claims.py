@@ -1,9 +1,10 @@
 """The papers' claims, and what our records say about them: a verdict per claim and data set.
 
 The ledger `data/papers/claims.yaml` says what each claim compares (`segrepro.ledger` reads it), `segrepro.verdict`
-holds the rule. Not judged says why: no records, a data set or architecture that is not recorded, or a floor (a class,
-or class set, whose baseline mean IoU is under 5 points cannot show a difference). Exact and mechanical claims are
-computed on the spot.
+holds the rule. A claim is judged once for each setting in which what it compares is recorded: on a data set in its own
+setting, and apart from that with another architecture, input scaling or length, which is then said beside the data set.
+Not judged says why: no records, a data set that is not recorded, or a floor (a class, or class set, whose baseline mean
+IoU is under 5 points cannot show a difference). Exact and mechanical claims are computed on the spot.
 """
 
 import json
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segrepro import datasets, ledger, registry
+from segrepro import datasets, ledger, registry, training
 from segrepro.analysis.checks import CHECKS
 from segrepro.analysis.effects import EFFECTS, NotJudged, class_iou, mean_iou
 from segrepro.errors import InputError
 from segrepro.files import PAPERS, RESULTS
 from segrepro.ledger import Claim, Comparison, Configuration
-from segrepro.parameters import Training
+from segrepro.parameters import Training, validated
 from segrepro.runs import Record, Run, all_runs
 from segrepro.verdict import FLOOR, INCONCLUSIVE, NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, Evidence, decide
 
@@ -32,7 +33,8 @@ Paired = Mapping[str, Mapping[int, Run]]  # runs of one protocol, by configurati
 class Verdict:
     """What the records of one data set say about a claim; `decisive` is what decided it, or the weakest comparison.
 
-    at_floor: classes that were to be judged one by one and are left out, as the baseline hardly finds them.
+    data: the data set's name and, in brackets, in what the training departed from its own setting. at_floor: classes
+    that were to be judged one by one and are left out, as they do not occur or the baseline hardly finds them.
     """
 
     claim: Claim
@@ -47,7 +49,7 @@ class Verdict:
         row = self.row
         names = ("effect", "interval", "n", "paper effect", "decided by")
         facts = [f"{name} {row[name]}" for name in names if row[name]]
-        facts += [f"without {', '.join(self.at_floor)} (under {FLOOR:g} points)"] if self.at_floor else []
+        facts += [f"without {', '.join(self.at_floor)} (absent or under {FLOOR:g} points)"] if self.at_floor else []
         return f"{self.claim.id} on {self.data}: {row['verdict']}; {self.reason or ', '.join(facts)}"
 
     @property
@@ -75,21 +77,31 @@ class Verdict:
 
 
 def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
-    """The verdict on a claim from the given runs; those of configurations that it does not compare are left aside.
+    """The verdict on a claim from the given runs; those of configurations that it does not compare are left aside. Of
+    several settings it is that nearest to the data set's own.
 
     data: what to call the data set when no run is found. Raises InputError for an unknown claim.
     """
-    claim = ledger.claim(claim_id)
+    return _judge(ledger.claim(claim_id), runs, data)[0]
+
+
+def _judge(claim: Claim, runs: Iterable[Run], data: str) -> list[Verdict]:
+    """`judge` in every setting that is recorded, that nearest to the data set's own first; one at least."""
     if claim.needs:
-        return Verdict(claim, data, NOT_JUDGED, f"needs {claim.needs}")
+        return [Verdict(claim, data, NOT_JUDGED, f"needs {claim.needs}")]
     if claim.check:
         residual, tolerance = CHECKS[claim.check]()
         if residual <= tolerance:  # its last digits differ between machines, so they are not shown
-            return Verdict(claim, "any", REPRODUCED, f"residual within {tolerance:g}")
-        return Verdict(claim, "any", NOT_REPRODUCED, f"residual {residual:.1e}, tolerance {tolerance:g}")
+            return [Verdict(claim, "any", REPRODUCED, f"residual within {tolerance:g}")]
+        return [Verdict(claim, "any", NOT_REPRODUCED, f"residual {residual:.1e}, tolerance {tolerance:g}")]
+    settings = _settings(claim, (run for run in runs if claim.is_about(run.record.parameters["dataset"])))
+    return [_decide(claim, paired, where) for where, paired in settings.items()] or [
+        Verdict(claim, data, NOT_JUDGED, _no_records(claim, data))
+    ]
+
+
+def _decide(claim: Claim, paired: Paired, data: str) -> Verdict:
     try:
-        paired = _paired(claim, (run for run in runs if claim.is_about(run.record.parameters["dataset"])))
-        data = _first(claim, paired).record.parameters["dataset"]
         measured = [_measure(claim, comparison, paired) for comparison in claim.comparisons]
     except NotJudged as reason:
         return Verdict(claim, data, NOT_JUDGED, str(reason))
@@ -100,7 +112,8 @@ def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
 
 
 def verdicts(dataset: str | None = None, paper: str | None = None, stores: Sequence[Path] = (RESULTS,)) -> pd.DataFrame:
-    """The scoreboard: one row for each data set whose records decide a claim, or one row that says why there is none.
+    """The scoreboard: one row for each data set, and setting, whose records decide a claim, or one row that says why
+    there is none.
 
     dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, effect, interval, n,
     paper effect, decided by (the comparison that effect and interval are of), reason; all text. Raises InputError for
@@ -119,7 +132,9 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
     for claim in ledger.load().claims.values():
         if paper in (None, claim.paper):
             names = [name for name in ([dataset] if dataset else sorted(by_data)) if claim.is_about(name)]
-            found = [judge(claim.id, by_data.get(name, ()), name) for name in names if claim.comparisons]
+            found = [v for name in names if claim.comparisons for v in _judge(claim, by_data.get(name, ()), name)]
+            if claim.kind == "exact":  # a fact of the labels, whatever is trained on them
+                found = [v for v in found if " (" not in v.data]
             judged = [v.row for v in found if v.outcome != NOT_JUDGED]
             telling = [v for v in found if not v.reason.startswith("no records")]
             rows += judged or [(telling or [judge(claim.id)])[0].row]
@@ -129,16 +144,17 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
 def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that were trained in this way, whatever their data set, budget and seed.
 
-    The configuration's setting must agree too. Runs of a method at another results version than the present one are
-    stale and left out.
+    The configuration's setting must agree too. Runs of the loop or of a method at another results version than the
+    present one are stale and left out.
     """
     methods, setting = configuration.methods, configuration.setting
-    wanted = registry.own_parameters(methods, configuration.parameters)
 
     def matches(run: Run) -> bool:
         record = run.record
+        wanted = registry.own_parameters(methods, configuration.fixed(record.parameters["optimiser"]))
         return (
             sorted(record.parameters["methods"]) == sorted(methods)
+            and record.results_versions["loop"] == training.VERSION
             and all(record.results_versions[name] == registry.METHODS[name].version for name in methods)
             and registry.own_parameters(methods, record.parameters) == wanted
             and None not in (there := _setting(record, setting)).values()
@@ -152,14 +168,13 @@ def in_setting(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
     """`runs_of`, without those in which an option of the data set or a parameter of the training is neither named by
     the configuration nor at what suits the data set.
     """
-    found = []
-    for run in runs_of(configuration, runs):
-        dataset = run.record.parameters["dataset"]
-        names = [*datasets.options(dataset).model_fields, *Training.model_fields]
-        usual = datasets.defaults(dataset) | configuration.setting
-        if _setting(run.record, names) == _setting(run.record, names, usual):
-            found.append(run)
-    return found
+    return [run for run in runs_of(configuration, runs) if not _departures(run.record, besides=configuration.setting)]
+
+
+def recorded(dataset: str, names: Iterable[str], stores: Sequence[Path] = (RESULTS,)) -> dict[str, list[Run]]:
+    """The recorded runs on a data set of configurations, by name, each `in_setting`; stores: folders of records."""
+    found = [run for run in all_runs(*stores) if run.record.parameters["dataset"] == dataset]
+    return {name: in_setting(ledger.configuration(name), found) for name in names}
 
 
 def table(paper: str, number: int | str) -> pd.DataFrame:
@@ -175,12 +190,14 @@ def table(paper: str, number: int | str) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"table": str}, keep_default_na=False, na_values={"value": "", "std": ""})
 
 
-def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
-    """All runs of one protocol (everything that decides a run except method and seed) that the claim compares.
+def _settings(claim: Claim, runs: Iterable[Run]) -> dict[str, Paired]:
+    """The runs that the claim compares in each setting in which every comparison has a pair, that nearest to the data
+    set's own first.
 
-    Of several protocols the one with most pairs, then most iterations. Raises NotJudged if none has every comparison.
+    Of several protocols (everything that decides a run except method and seed) in one setting, such as two versions of
+    a data set's files, the one with most pairs.
     """
-    runs, protocols = list(runs), {}
+    runs, protocols, departures = list(runs), {}, {}
     configurations = {name: ledger.configuration(name) for name in claim.configurations}
     varied = {option for one in configurations.values() for option in one.setting} - set(Training.model_fields)
     for name, one in configurations.items():
@@ -188,22 +205,43 @@ def _paired(claim: Claim, runs: Iterable[Run]) -> Paired:
             if _setting(run.record, varied) == _setting(run.record, varied, one.setting):
                 key = _protocol(run, varied=varied)
                 protocols.setdefault(key, {}).setdefault(name, {})[run.record.seed] = run
-    complete = [paired for paired in protocols.values() if all(_seeds(c, paired) for c in claim.comparisons)]
-    if not complete:
-        labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
-        dataset = claim.data[0] if claim.data else "synthetic"
-        command = f"python -m segrepro.records --dataset {dataset}"
-        raise NotJudged(f"no records of {labels} under one protocol; `{command}` trains what the ledger names")
+                departures[key] = run.record.parameters["dataset"], _departures(run.record, besides=varied)
 
-    def strength(paired: Paired) -> tuple[int, int]:
-        pairs = sum(len(_seeds(comparison, paired)) for comparison in claim.comparisons)
-        return pairs, _first(claim, paired).record.parameters["iterations"]
+    def pairs(key: str) -> int:
+        return sum(len(_seeds(comparison, protocols[key])) for comparison in claim.comparisons)
 
-    return max(complete, key=strength)
+    complete = [key for key, paired in protocols.items() if all(_seeds(c, paired) for c in claim.comparisons)]
+    found = {}
+    for key in sorted(complete, key=lambda key: (len(departures[key][1]), -pairs(key), departures[key])):
+        dataset, departed = departures[key]
+        found.setdefault(f"{dataset} ({', '.join(departed)})" if departed else dataset, protocols[key])
+    return found
+
+
+def _no_records(claim: Claim, data: str) -> str:
+    """Why there is no verdict if what a claim compares is not recorded, and what trains it if anything does."""
+    labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
+    dataset = data if data in datasets.NAMES and claim.is_about(data) else (claim.data or ["synthetic"])[0]
+    reason = f"no records of {labels} under one protocol"
+    if set(claim.configurations) <= set(ledger.configurations_needed(dataset)):
+        return f"{reason}; `python -m segrepro.records --dataset {dataset}` trains what the ledger names"
+    return f"{reason}, and the ledger plans none on {dataset}"
+
+
+def _departures(record: Record, *, besides: Iterable[str]) -> tuple[str, ...]:
+    """In which options of its data set and parameters of its training, `besides` some, a run is not as is usual on the
+    data set: "architecture pspnet", say.
+    """
+    dataset = record.parameters["dataset"]
+    names = [
+        name for name in (*datasets.options(dataset).model_fields, *Training.model_fields) if name not in set(besides)
+    ]
+    there, usual = _setting(record, names), _setting(record, names, datasets.defaults(dataset))
+    return tuple(f"{name.replace('_', ' ')} {there[name]}" for name in names if there[name] != usual[name])
 
 
 def _protocol(run: Run, *, varied: set[str]) -> str:
-    """What two runs must share to be compared: data, loop, and every parameter that is no method's own.
+    """What two runs must share to be compared: data, and every parameter that is no method's own.
 
     varied: options of the data set that the claim's configurations name, so that their data may differ.
     """
@@ -212,7 +250,7 @@ def _protocol(run: Run, *, varied: set[str]) -> str:
     shared = {k: v for k, v in record.parameters.items() if k != "methods" and k not in own and k not in varied}
     shared = Training().model_dump(mode="json") | shared  # records older than a parameter had its default
     data = "" if varied else record.data_fingerprint
-    return json.dumps([shared, data, record.results_versions.get("loop")], sort_keys=True)
+    return json.dumps([shared, data], sort_keys=True)
 
 
 def _setting(record: Record, names: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -224,17 +262,13 @@ def _setting(record: Record, names: Iterable[str], given: Mapping[str, str] | No
     kinds, found = (datasets.options(record.parameters["dataset"]), Training), {}
     for name in names:
         kind = next((kind for kind in kinds if name in kind.model_fields), None)
-        found[name] = kind and getattr(kind(**{name: values[name]} if name in values else {}), name)
+        found[name] = kind and getattr(validated(kind, {name: values[name]} if name in values else {}), name)
     return found
 
 
 def _seeds(comparison: Comparison, paired: Paired) -> list[int]:
     """Seeds for which every configuration of a comparison has a run."""
     return sorted(set.intersection(*(set(paired.get(name, ())) for name in comparison.of)))
-
-
-def _first(claim: Claim, paired: Paired) -> Run:
-    return next(iter(paired[claim.configurations[0]].values()))
 
 
 def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list[Evidence], list[str]]:
@@ -255,9 +289,15 @@ def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list
             )
         if "" not in by_class:
             found = pd.DataFrame([class_iou(run) for run in baseline]).mean()[list(by_class)]
-            at_floor = [name for name, iou in found.items() if iou < FLOOR]
+            at_floor = [
+                name for name, iou in found.items() if not iou >= FLOOR
+            ]  # nor is nan: a class that never occurs
             by_class = by_class.drop(columns=at_floor)
     label = f"{comparison.label}: {' against '.join(ledger.configuration(name).label for name in comparison.of)}"
+    undefined = [name for name in by_class if by_class[name].isna().any()]
+    at_floor, by_class = at_floor + [name for name in undefined if name], by_class.drop(columns=undefined)
+    if by_class.empty:
+        raise NotJudged(f"{label} has no value on this data")
     return [
         Evidence(
             f"{label}, {name}" if name else label,

@@ -1,7 +1,7 @@
 """From a trained network to counts. Every score is a pure function of these counts (`segrepro.metrics`).
 
 Counts are (C, C) int64, rows the label, columns the prediction, summed over a split; ignored pixels never count. Where
-the split knows a bias attribute of G values they are (G, C, C).
+the split knows a bias attribute of G values they are (G, C, C), and of many classes only TP, FP and FN are counted.
 """
 
 import contextlib
@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 
+from segrepro import metrics
 from segrepro.analysis.erasure import erase
-from segrepro.datasets.base import IGNORE, Groups, Images, Split
+from segrepro.datasets.base import IGNORE, Images, Split
 from segrepro.datasets.batches import Batch, evaluation_batches
 from segrepro.errors import InputError
 from segrepro.methods import Learner, Method
@@ -27,6 +28,7 @@ from segrepro.progress import SHOW_PROGRESS
 
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class scores (B, C, H, W)
 MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+MATRIX_LIMIT = 300  # classes; above it TP, FP and FN are counted instead of the confusion matrix
 EMBEDDING_LIMIT = 30_000  # bytes of pixel embeddings kept of an image
 INFERENCE = ("single_scale", "multi_scale", "sliding_window")
 
@@ -95,22 +97,33 @@ def count(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
 def confusion_counts(
     learner: Learner, split: Split, *, device: torch.device, batch_size: int | None = None,
     description: str = "evaluating", **how,
-) -> np.ndarray:  # fmt: skip
-    """Counts (C, C) of a split, (G, C, C) where it knows a bias attribute; `how` goes to `predictor`.
+) -> np.ndarray | metrics.Tallies:  # fmt: skip
+    """Counts (C, C) of a split, (G, C, C) where it knows a bias attribute; above MATRIX_LIMIT classes, and without such
+    an attribute, TP, FP and FN, (C,) each. `how` goes to `predictor`.
 
-    With several processes each counts its share and all get the sum.
+    The memory does not depend on the number of images in a batch. With several processes each counts its share and all
+    get the sum.
     """
-    predict, classes = predictor(learner, **how), len(split.classes)
-    groups = split.groups or Groups(("all",), np.zeros(len(split), dtype=np.int64), np.zeros((classes, 1), dtype=bool))
-    group_of = torch.from_numpy(groups.index)
-    total = torch.zeros(len(groups.names), classes, classes, dtype=torch.int64, device=device)
+    predict, classes, groups = predictor(learner, **how), len(split.classes), split.groups
+    group_of = torch.from_numpy(groups.index if groups else np.zeros(len(split), dtype=np.int64))
+    shape = (len(groups.names), classes, classes) if groups else (classes, classes)
+    if tallied := groups is None and classes > MATRIX_LIMIT:
+        shape = (3, classes)
+    total = torch.zeros(math.prod(shape), dtype=torch.int64, device=device)
     with torch.inference_mode(), testing(learner):
         for batch in batches_of(split, learner, batch_size, description):
             batch = batch.to(device)
-            counts = count(batch.labels, predict(batch.images).argmax(1), classes)
-            total.index_add_(0, group_of[batch.index.cpu()].to(device), counts)
-    counts = sum_over_processes(total).cpu().numpy()
-    return counts if split.groups is not None else counts[0]
+            known = batch.labels != IGNORE
+            label, predicted = batch.labels[known], predict(batch.images).argmax(1)[known]
+            if tallied:
+                right = label == predicted
+                cells = torch.cat([label[right], classes + predicted[~right], 2 * classes + label[~right]])
+            else:
+                group = group_of[batch.index.cpu()].to(device).view(-1, 1, 1).expand_as(known)[known]
+                cells = (group * classes + label) * classes + predicted
+            total += torch.bincount(cells, minlength=len(total))
+    counts = sum_over_processes(total).view(shape).cpu().numpy()
+    return metrics.Tallies(*counts) if tallied else counts
 
 
 def erasure_counts(

@@ -4,9 +4,10 @@ experiment = Experiment(globals())            the first call of a notebook: chec
 runs = experiment.runs("dropclass")           one `Run` a seed: found, trained (train=True), or reported as missing
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from segrepro import datasets, evaluation, grad_cam, ledger, models, provenance, registry, training
+from segrepro import datasets, evaluation, grad_cam, ledger, metrics, models, provenance, registry, training
 from segrepro import runs as store
 from segrepro.analysis import activation
 from segrepro.datasets.base import Split
@@ -29,7 +30,6 @@ from segrepro.parameters import Setup, Training, check_names, find_device, liter
 from segrepro.processes import is_main, wait_for_all
 
 ARRAY_LIMIT = 100_000  # bytes; a larger classifier or map is not kept in a record
-MATRIX_LIMIT = 300  # classes; above it a record keeps TP, FP, FN instead of the confusion matrix
 EXAMPLES = 12  # predictions of validation samples kept for pictures
 EMBEDDED = 2  # of them, those whose pixel embeddings can be added
 MAPPED = 4  # of them, those of which maps are kept too
@@ -88,6 +88,10 @@ class Experiment:
         return in_memory(self.dataset.train), in_memory(self.dataset.val)
 
     @cached_property
+    def _fingerprint(self) -> str:
+        return f"{self.dataset.train.fingerprint}/{self.dataset.val.fingerprint}"
+
+    @cached_property
     def training(self) -> Training:
         """How to train: what the notebook says, else what suits the data set."""
         return validated(Training, {**datasets.defaults(self.setup.dataset), **self._training})
@@ -107,9 +111,9 @@ class Experiment:
         parameter added later leaves the keys of finished runs as they are.
         """
         if "@" in configuration:
-            return self._variant(configuration).facts(configuration.partition("@")[0], seed, for_key=for_key)
+            return self.variant(configuration).facts(configuration.partition("@")[0], seed, for_key=for_key)
         names, own = self._methods(configuration)
-        fingerprint = f"{self.dataset.train.fingerprint}/{self.dataset.val.fingerprint}"
+        fingerprint = self._fingerprint
         options = validated(datasets.options(self.setup.dataset), self._options)
         parameters = {"dataset": self.setup.dataset, **options.model_dump(mode="json", exclude_defaults=True)}
         parameters["methods"] = names
@@ -154,29 +158,42 @@ class Experiment:
         return found
 
     def train(self, configuration: str, seed: int) -> store.Run:
-        """Train one run now, or go on where it was interrupted, and record it.
+        """Train one run now, or go on where it was interrupted, and record it; not if `runs_dir` already has it.
 
         Raises BusyError if another process is training the same run.
         """
         if "@" in configuration:
-            return self._variant(configuration).train(configuration.partition("@")[0], seed)
-        facts, key = self.facts(configuration, seed), self.key(configuration, seed)
-        folder = Path(self.setup.runs_dir) / key
+            return self.variant(configuration).train(configuration.partition("@")[0], seed)
+        with self.folder_of(configuration, seed) as folder:
+            if (folder / store.RECORD).exists():
+                return store.load(folder)
+            return self._train(self.facts(configuration, seed), folder)
+
+    @contextlib.contextmanager
+    def folder_of(self, configuration: str, seed: int) -> Iterator[Path]:
+        """The folder of a run in `runs_dir`, which meanwhile no other process may train or measure.
+
+        Of several processes that train one run together, the first holds it. Raises BusyError if another one does.
+        """
+        folder = Path(self.setup.runs_dir) / self.key(configuration, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        if not is_main():  # of several processes that train one run, the first holds the lock and writes
-            return self._train(facts, key, folder)
+        lock = filelock.FileLock(folder / "lock", timeout=0, is_singleton=True)  # may be taken again where it is held
         try:
-            with filelock.FileLock(folder / "lock", timeout=0):
-                return self._train(facts, key, folder)
+            with lock if is_main() else contextlib.nullcontext():
+                yield folder
         except filelock.Timeout:
             raise BusyError(f"{folder} is being trained by another process. Wait for it, or stop it.") from None
 
     def learner(self, run: store.Run) -> Learner:
-        """The trained network of a run that lies in `runs_dir`. Raises InputError if only its record is there."""
+        """The trained network of a run that lies in `runs_dir`. Raises InputError if only its record is there, or if it
+        was trained on other data or as another network than this experiment's.
+        """
         if not run.network_path.exists():
             raise InputError(
-                f"{run.network_path} is not there: records are kept without networks. Train this run again."
+                f"{run.network_path} is not there: records are kept without networks. "
+                f"`Experiment.train` trains this run again, into {self.setup.runs_dir}."
             )
+        self._require_same_setting(run)
         learner = self._new_learner(run.record.parameters["methods"], run.record.parameters, run.record.seed)
         try:
             safetensors.torch.load_model(learner, run.network_path)
@@ -227,11 +244,26 @@ class Experiment:
             if is_main():
                 run.add_arrays(**arrays)
 
-    @staticmethod
-    def _with_network(found: Sequence[store.Run], what: str) -> list[store.Run]:
+    def _require_same_setting(self, run: store.Run) -> None:
+        """Raises InputError if a run's data or network are not this experiment's."""
+        usual = Training().model_dump()  # records older than a parameter had its default
+        pairs = {"data": (run.record.data_fingerprint, self._fingerprint)} | {
+            name: (run.record.parameters.get(name, usual[name]), getattr(self.training, name))
+            for name in ("architecture", "encoder", "output_stride", "input_divisor")
+        }
+        differ = [f"{name} ({there}, here {here})" for name, (there, here) in pairs.items() if there != here]
+        if differ:
+            raise InputError(
+                f"{run.folder} was trained with another {', '.join(differ)}. Make an Experiment with its parameters."
+            )
+
+    def _with_network(self, found: Sequence[store.Run], what: str) -> list[store.Run]:
         """The runs whose network lies in `runs_dir`; of the others it is said that `what` cannot be measured."""
         for run in (run for run in found if not run.network_path.exists()):
-            print(f"{run.record.key}: no network to measure {what} on. Delete {run.folder} to retrain.")
+            print(
+                f"{run.record.key}: there is no network to measure {what} on, only the record. "
+                f"`Experiment.train` trains it again, into {self.setup.runs_dir}."
+            )
         return [run for run in found if run.network_path.exists()]
 
     def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, list]:
@@ -240,6 +272,8 @@ class Experiment:
 
         indices: of validation samples that the records keep; the first four by default.
         """
+        if not found:
+            raise InputError("there is no run whose predictions could be shown: train one with train=True")
         kept = {name: evaluation.stored_examples(run.arrays) for name, run in found.items()}
         shared = sorted(set.intersection(*(set(predictions) for predictions in kept.values())))
         indices = shared[:4] if indices is None else indices
@@ -250,9 +284,11 @@ class Experiment:
         }
         return columns | {name: [predictions[i] for i in indices] for name, predictions in kept.items()}
 
-    def _variant(self, configuration: str) -> "Experiment":
-        """The same in the setting that stands behind the name of a configuration (see the ledger)."""
+    def variant(self, configuration: str) -> "Experiment":
+        """The same in the setting that stands behind the name of a configuration (see the ledger), if any does."""
         setting = configuration.partition("@")[2]
+        if not setting:
+            return self
         if setting not in self._variants:
             self._variants[setting] = Experiment({**self._given, **ledger.configuration(configuration).setting})
         return self._variants[setting]
@@ -262,7 +298,8 @@ class Experiment:
         leaves open.
         """
         chosen = ledger.configuration(configuration)
-        return chosen.methods, registry.own_parameters(chosen.methods, {**self.own, **chosen.parameters})
+        fixed = chosen.fixed(self.training.optimiser)
+        return chosen.methods, registry.own_parameters(chosen.methods, {**self.own, **fixed})
 
     def _new_learner(self, names: list[str], own: Mapping[str, Any], seed: int) -> Learner:
         torch.manual_seed(seed)
@@ -279,11 +316,8 @@ class Experiment:
             network, self.dataset.classes, self.statistics, registry.own_parameters(names, own)
         )
 
-    def _train(self, facts: dict, key: str, folder: Path) -> store.Run:
-        finished = store.find(key, self.setup.runs_dir)
-        if finished is not None:
-            return finished
-        seed, names = facts["seed"], facts["parameters"]["methods"]
+    def _train(self, facts: dict, folder: Path) -> store.Run:
+        key, seed, names = folder.name, facts["seed"], facts["parameters"]["methods"]
         source_hash, commit = (
             provenance.source_hash(names),
             provenance.commit(),
@@ -295,7 +329,7 @@ class Experiment:
         accelerator = training.make_accelerator(self.device, self.training.precision)
         how = {"inference": self.training.inference, "crop_size": self.training.crop_size}
 
-        def evaluate(learner: Learner, head: str | None = None) -> np.ndarray:
+        def evaluate(learner: Learner, head: str | None = None) -> np.ndarray | metrics.Tallies:
             return evaluation.confusion_counts(learner, val, device=accelerator.device, head=head, **how)
 
         # Where a bias is known its development is of interest, from before the first step on.
@@ -305,13 +339,13 @@ class Experiment:
         def follow(learner: Learner) -> dict[str, Any]:
             return follower.point(learner) if follower else _tallies(evaluate(learner))
 
-        began = time.monotonic()
         workers = self.setup.workers
         if workers is None:  # a CPU that trains has no time to spare; a GPU must not wait for data
             workers = 0 if self.device.type == "cpu" else min(8, os.cpu_count() or 1)
-        history, curve = training.train(
+        history, curve, seconds = training.train(
             learner, train, self.training, seed=seed, folder=folder, accelerator=accelerator, repeats=repeats,
             workers=workers, evaluate=follow, description=key)  # fmt: skip
+        trained = time.monotonic()
         evaluations = {"val": evaluate(learner)} | {f"val/{head}": evaluate(learner, head) for head in learner.heads}
         arrays = follower.arrays(learner) if follower else {}
         if not learner.network.pools:
@@ -330,7 +364,7 @@ class Experiment:
             commit=commit,
             versions=provenance.versions(),
             hardware=provenance.hardware(accelerator.device),
-            seconds=round(time.monotonic() - began, 1),
+            seconds=round(seconds + time.monotonic() - trained, 1),
             class_names=list(self.dataset.classes.names),
             class_colours=list(self.dataset.classes.colours),
             background_classes=list(self.dataset.classes.background),
@@ -373,13 +407,14 @@ class Experiment:
         return f"{text}{estimate}."
 
 
-def _stored(counts: np.ndarray) -> dict[str, list]:
-    """Counts (C, C) or (G, C, C) as a record keeps them."""
+def _stored(counts: np.ndarray | metrics.Tallies) -> dict[str, list]:
+    """Counts (C, C) or (G, C, C), or TP, FP and FN, as a record keeps them."""
+    if isinstance(counts, metrics.Tallies):
+        return _tallies(counts)
     if counts.ndim == 3:
         return {"matrix": counts.sum(0).tolist(), "by_group": counts.tolist()}
-    return {"matrix": counts.tolist()} if len(counts) <= MATRIX_LIMIT else _tallies(counts)
+    return {"matrix": counts.tolist()}
 
 
-def _tallies(counts: np.ndarray) -> dict[str, list]:
-    hits = counts.diagonal()
-    return {"tp": hits.tolist(), "fp": (counts.sum(0) - hits).tolist(), "fn": (counts.sum(1) - hits).tolist()}
+def _tallies(counts: np.ndarray | metrics.Tallies) -> dict[str, list]:
+    return {name: values.tolist() for name, values in metrics.tp_fp_fn(counts)._asdict().items()}

@@ -33,7 +33,7 @@ class Follower:
         """One point of a curve, for the learner's prediction and each head: hits (G, C) and mean losses by kind."""
         point = {}
         for head in (None, *learner.heads):
-            counts = evaluation.confusion_counts(learner, self.val, device=self.device, head=head)
+            counts = evaluation.confusion_counts(learner, self.val, device=self.device, head=head)  # (G, C, C)
             point[named("hits", head)] = np.diagonal(counts, axis1=1, axis2=2).tolist()
             for kind, values in self.losses(learner, head).items():
                 point[named(kind, head)] = float(values.mean())

@@ -14,6 +14,7 @@ from segrepro.analysis.checks import CHECKS
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
 from segrepro.files import PAPERS
+from segrepro.parameters import Training, check_names, validated
 from segrepro.verdict import Direction
 
 ClassSet = Literal["rare", "background", "foreground"] | list[str]
@@ -35,31 +36,32 @@ class _Strict(pydantic.BaseModel):
 class Configuration(_Strict):
     """A named way to train: methods and their `own` parameters; whatever is not named is at its default.
 
-    setting: options of the data set, or parameters of the training, that are not at their defaults. They stand behind
-    the name, as in "plain@aligned_ratio=0.95+severity=2".
+    with_adamw: further own parameters, where that is the optimiser. setting: options of the data set, or parameters of
+    the training, that are not at their defaults. They stand behind the name, as in
+    "plain@aligned_ratio=0.95+severity=2".
     """
 
     label: str
     methods: list[str]
     own: dict[str, Any] = {}
+    with_adamw: dict[str, Any] = {}
     setting: dict[str, str] = {}
 
     @pydantic.model_validator(mode="after")
     def _is_known(self) -> "Configuration":
         known = {name for kind in registry.kinds(self.methods) for name in kind.Parameters.model_fields}
-        if unknown := sorted(set(self.own) - known):
+        if unknown := sorted({*self.own, *self.with_adamw} - known):
             raise ValueError(f"own: no parameter {', '.join(unknown)} of {', '.join(self.methods)}")
-        registry.own_parameters(self.methods, self.own)
+        registry.own_parameters(self.methods, self.own | self.with_adamw)
         return self
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The training parameters that it fixes."""
-        return {"methods": self.methods, **self.own}
+    def fixed(self, optimiser: str) -> dict[str, Any]:
+        """The parameters of its methods that it fixes under an optimiser."""
+        return self.own | (self.with_adamw if optimiser == "adamw" else {})
 
 
 class Comparison(_Strict):
-    """One quantity on one to four configurations (the last is the baseline) and what is claimed of it.
+    """One quantity on one, two or four configurations (the last is the baseline) and what is claimed of it.
 
     margin: the smallest effect that matters. unit: of margin and effect; None: the claim's. paper: the printed effects,
     one a model.
@@ -76,8 +78,8 @@ class Comparison(_Strict):
     @pydantic.field_validator("of")
     @classmethod
     def _can_be_compared(cls, names: list[str]) -> list[str]:
-        if not 1 <= len(names) <= 4:
-            raise ValueError("give one to four configurations")
+        if len(names) not in (1, 2, 4):
+            raise ValueError("give one, two or four configurations")
         return names
 
     @property
@@ -159,7 +161,10 @@ class Ledger(_Strict):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _put_ids_in(cls, data: dict) -> dict:
+    def _put_ids_in(cls, data: Any) -> Any:
+        claims = data.get("claims") if isinstance(data, dict) else None
+        if not isinstance(claims, dict) or not all(isinstance(claim, dict) for claim in claims.values()):
+            raise ValueError("claims: give a mapping of ids to claims")
         return data | {"claims": {name: {"id": name, **claim} for name, claim in data["claims"].items()}}
 
     @pydantic.model_validator(mode="after")
@@ -168,9 +173,14 @@ class Ledger(_Strict):
             named = {name.partition("@")[0] for name in claim.configurations}
             if unknown := sorted(named - set(self.configurations)):
                 raise ValueError(f"claims {claim.id} of: no configuration {', '.join(unknown)}")
+            for name in claim.configurations:
+                for dataset in claim.data:
+                    check_setting(name, dataset)
         for recording in self.records:
             if unknown := sorted({name.partition("@")[0] for name in recording.also} - set(self.configurations)):
                 raise ValueError(f"records of {recording.dataset} also: no configuration {', '.join(unknown)}")
+            for name in recording.also:
+                check_setting(name, recording.dataset)
             if isinstance(recording.claims, list) and (unknown := sorted(set(recording.claims) - set(self.claims))):
                 raise ValueError(f"records of {recording.dataset}: no claim {', '.join(unknown)}")
         return self
@@ -181,9 +191,28 @@ def load(path: Path = PAPERS / "claims.yaml") -> Ledger:
     """The ledger. Raises InputError naming the file, the claim and the field that is wrong."""
     try:
         return Ledger.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Correct it.") from None
     except pydantic.ValidationError as error:
         wrong = "; ".join(" ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())
         raise InputError(f"{path}: {wrong}. Correct that entry.") from None
+
+
+def setting_of(name: str) -> dict[str, str]:
+    """What stands behind the "@" of a configuration's name, by option: "plain@swap=true+severity=2"."""
+    setting = name.partition("@")[2]
+    return {option: value for option, _, value in (part.partition("=") for part in setting.split("+") if setting)}
+
+
+def check_setting(name: str, dataset: str) -> None:
+    """Raises InputError if the setting behind a configuration's name is none of a data set: an unknown option, or a
+    value out of its range.
+    """
+    setting, options = setting_of(name), datasets.options(dataset)
+    check_names(setting, {*options.model_fields, *Training.model_fields})
+    for kind in (options, Training):
+        own = {option: value for option, value in setting.items() if option in kind.model_fields}
+        validated(kind, own, f"configuration {name} on {dataset}")
 
 
 def claim(name: str) -> Claim:
@@ -195,7 +224,7 @@ def claim(name: str) -> Claim:
 
 def configuration(name: str) -> Configuration:
     """A configuration by name, with its setting behind an "@". Raises InputError listing the names."""
-    name, _, setting = name.partition("@")
+    setting, name = setting_of(name), name.partition("@")[0]
     if name not in load().configurations:
         near = difflib.get_close_matches(name, load().configurations, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -203,9 +232,9 @@ def configuration(name: str) -> Configuration:
     found = load().configurations[name]
     if not setting:
         return found
-    values = {option: value for option, _, value in (part.partition("=") for part in setting.split("+"))}
-    shown = ", ".join(f"{option.replace('_', ' ')} {value}" for option, value in values.items())
-    return found.model_copy(update={"setting": values, "label": f"{found.label} ({shown})"})
+    shown = ", ".join(f"{option.replace('_', ' ')} {value}" for option, value in setting.items())
+    label = f"{found.label[:-1]}, {shown})" if found.label.endswith(")") else f"{found.label} ({shown})"
+    return found.model_copy(update={"setting": setting, "label": label})
 
 
 def configurations_needed(dataset: str, array: str | None = None) -> dict[str, int]:

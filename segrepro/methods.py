@@ -86,7 +86,7 @@ class Method(nn.Module):
     version = 1
 
     class Parameters(pydantic.BaseModel):
-        model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+        model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def __init__(self, network: Network, classes: Classes, statistics: Statistics, own: pydantic.BaseModel):
         super().__init__()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Tallies(NamedTuple):
@@ -44,7 +45,7 @@ def tp_fp_fn(counts: Counts) -> Tallies:
 def iou(counts: Counts) -> np.ndarray:
     """TP / (TP + FP + FN) per class (..., C); nan for a class in neither labels nor predictions."""
     tp, fp, fn = tp_fp_fn(counts)
-    return _ratio(tp, tp + fp + fn)
+    return ratio(tp, tp + fp + fn)
 
 
 def mean_iou(counts: Counts, subset: Sequence[int] | None = None) -> np.ndarray:
@@ -55,7 +56,7 @@ def mean_iou(counts: Counts, subset: Sequence[int] | None = None) -> np.ndarray:
 def class_accuracy(counts: Counts) -> np.ndarray:
     """TP / (TP + FN) per class (..., C); nan for a class that is not in the labels."""
     tp, _, fn = tp_fp_fn(counts)
-    return _ratio(tp, tp + fn)
+    return ratio(tp, tp + fn)
 
 
 def mean_accuracy(counts: Counts, subset: Sequence[int] | None = None) -> np.ndarray:
@@ -66,21 +67,23 @@ def mean_accuracy(counts: Counts, subset: Sequence[int] | None = None) -> np.nda
 def pixel_accuracy(counts: Counts) -> np.ndarray:
     """Share (...) of the labelled pixels that are predicted right."""
     tp, _, fn = tp_fp_fn(counts)
-    return _ratio(tp.sum(axis=-1), (tp + fn).sum(axis=-1))
+    return ratio(tp.sum(axis=-1), (tp + fn).sum(axis=-1))
 
 
 def frequency_weighted_iou(counts: Counts) -> np.ndarray:
     """IoU (...) averaged with each class's share of the labelled pixels as its weight (fIoU)."""
     tp, _, fn = tp_fp_fn(counts)
     labelled = tp + fn
-    return _ratio((labelled * np.nan_to_num(iou(counts))).sum(axis=-1), labelled.sum(axis=-1))
+    return ratio((labelled * np.nan_to_num(iou(counts))).sum(axis=-1), labelled.sum(axis=-1))
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+def ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
+    """part / whole, element by element in the shape of both; nan where the whole is not above 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, dtype=float), whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def _mean(scores: np.ndarray, subset: Sequence[int] | None) -> np.ndarray:
     """Mean over the last axis without nan; nan, and no warning, where nothing is left."""
     scores = scores if subset is None else scores[..., list(subset)]
-    return _ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(axis=-1))
+    return ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(axis=-1))

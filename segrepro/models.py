@@ -317,7 +317,8 @@ def _pooled(encoder: str, classes: int, output_stride: int | None, pretrained: b
     if output_stride is not None:
         raise InputError("output_stride: a network that pools has none; leave it None")
     body = _on_timm(encoder, pretrained, lambda weights: Pooled(encoder, weights))
-    return Network(body, {}, width=body.width, classes=classes, mean=cfg.mean, std=cfg.std, multiple=1, pools=True)
+    return Network(body, {}, width=body.width, classes=classes, mean=cfg.mean, std=cfg.std, multiple=1,
+                   rectified=False, pools=True)  # fmt: skip
 
 
 ARCHITECTURES = {

@@ -16,8 +16,10 @@ def nearest(x: Tensor, mu: Tensor, k: int, search: str = "auto") -> Tensor:
     """Indices (N, min(k, C)) int64 of the vectors mu (C, d) nearest to each x (N, d), the nearest first; no gradient.
 
     search: "faiss", "torch", or "auto" (faiss where it is installed for the device, on float32). Both give the same
-    neighbours up to ties. Raises InputError if faiss is asked for and cannot serve the device.
+    neighbours up to ties. Raises InputError for k < 1, or if faiss is asked for and cannot serve the device.
     """
+    if k < 1:
+        raise InputError(f"k: {k} neighbours are none; give a whole number from 1")
     if search not in SEARCHES:
         raise InputError(f"search: unknown '{search}'; valid: {', '.join(SEARCHES)}")
     x, mu, k = x.detach(), mu.detach(), min(k, len(mu))

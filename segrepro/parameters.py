@@ -56,7 +56,7 @@ Pairs = Annotated[list[Annotated[str, AfterValidator(_pair)]], BeforeValidator(_
 class Flat(pydantic.BaseModel):
     """A set of parameters: unknown names are errors, values are checked and then fixed."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Training(Flat):
@@ -133,7 +133,7 @@ def validated(model: type[pydantic.BaseModel], values: Mapping[str, Any], where:
 
 
 def _valid(model: type[pydantic.BaseModel], name: str) -> str:
-    """The range of a number or an example of a list, as far as the model declares them."""
+    """The range of a number, an example of a list, or what the parameter is, as far as the model declares them."""
     field = model.model_fields.get(name)
     if field is None:
         return ""
@@ -142,7 +142,7 @@ def _valid(model: type[pydantic.BaseModel], name: str) -> str:
     declared = model.model_json_schema()["properties"][name]
     bounds = next((kind for kind in (declared, *declared.get("anyOf", ())) if kind.get("type") in _NUMBERS), {})
     valid = " and ".join(f"{word} {bounds[key]:g}" for key, word in _BOUNDS.items() if key in bounds)
-    return valid and f"valid: {valid}"
+    return f"valid: {valid}" if valid else field.description or ""
 
 
 _NUMBERS = ("number", "integer")

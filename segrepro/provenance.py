@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 
-from segrepro import classifiers, evaluation, models, neighbours, registry, softmax, training
+from segrepro import classifiers, evaluation, methods, models, neighbours, registry, softmax, training
+from segrepro.datasets import augmentation, batches
 from segrepro.files import ROOT
 
 LIBRARIES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy")
 # beside the methods of a run, the code that decides its result
-DECISIVE = (training, models, classifiers, evaluation, softmax, neighbours)
+DECISIVE = (training, methods, batches, augmentation, models, classifiers, evaluation, softmax, neighbours)
 
 
 def source_hash(names: Sequence[str]) -> str:
-    """Hash of the code that decides the result of a run with these methods: theirs, the loop, the models."""
+    """Hash of the code that decides the result of a run with these methods: theirs, the loop, models, batches."""
     files = sorted({*registry.source_files(names), *(inspect.getfile(module) for module in DECISIVE)})
     return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
 

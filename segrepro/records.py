@@ -45,8 +45,14 @@ def record(options: argparse.Namespace) -> None:
     """Train and publish what is missing, seed by seed, so that early verdicts rest on complete pairs.
 
     A finished run that lacks an array is not trained again: the array is measured where its network lies in `runs_dir`,
-    and where it does not, that is said.
+    and where it does not, that is said. Until a run is published, no other process takes it up.
     """
+    if not (options.only or ledger.configurations_needed(options.dataset)):
+        planned = dict.fromkeys(recording.dataset for recording in ledger.load().records)
+        raise InputError(
+            f"the ledger plans no records on {options.dataset}, only on {', '.join(planned)}. "
+            "Say with --only what to train."
+        )
     experiment = Experiment({"dataset": options.dataset, "data_root": options.data_root, "seeds": options.seeds,
                              "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
     names = options.only or ledger.configurations_needed(options.dataset)
@@ -57,14 +63,18 @@ def record(options: argparse.Namespace) -> None:
         if published is not None and all(array in published.arrays for array in arrays):
             continue
         print(f"[{number}/{len(wanted)}] {options.dataset}: {name}, seed {seed}", flush=True)
+        where = experiment.variant(name)
         try:
-            run = experiment.train(name, seed)
+            with where.folder_of(name.partition("@")[0], seed) as folder:
+                only_published = published is not None and not (folder / runs.RECORD).exists()
+                run = published if only_published else experiment.train(name, seed)
+                for array in arrays:
+                    where.measure(array, [run])
+                if is_main():
+                    runs.publish(run)
         except BusyError:
             continue  # the other process publishes it
-        for array in arrays:
-            experiment.measure(array, [run])
-        if is_main():
-            runs.publish(run)
+    print(f"{options.dataset}: all that was wanted is recorded, or being recorded by another process", flush=True)
 
 
 def arrays_needed(experiment: Experiment, configuration: str) -> list[str]:

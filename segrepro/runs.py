@@ -7,7 +7,6 @@ arrays that analyses need (classifier weights, erasure counts, example predictio
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +96,7 @@ class Run:
 
     def add_arrays(self, **arrays: np.ndarray) -> None:
         """Add what a later analysis measured; the record itself stays as it was."""
+        self.__dict__.pop("arrays", None)  # another process may have added some meanwhile
         merged = {**self.arrays, **{name: np.ascontiguousarray(value) for name, value in arrays.items()}}
         write_atomically(self.folder / ARRAYS, safetensors.numpy.save(merged))
         self.__dict__.pop("arrays", None)
@@ -150,8 +150,7 @@ def all_runs(*stores: Path) -> Iterator[Run]:
 
 
 def publish(run: Run, store: Path = RESULTS) -> None:
-    """Copy a run without its network to the committed records."""
+    """Copy a run without its network to the committed records; the record comes last."""
     for name in (ARRAYS, RECORD):
         if (run.folder / name).exists() and run.folder != store / run.record.key:
-            (store / run.record.key).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.folder / name, store / run.record.key / name)
+            write_atomically(store / run.record.key / name, (run.folder / name).read_bytes())

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.linalg import vector_norm
 
+from segrepro.errors import InputError
+
 ENTRIES = {"cpu": 2**18, "cuda": 2**22}  # pairs of pixel and class at a time: what a core's cache holds; 16 MiB
 LARGEST_RANGE = 80.0  # exp(-80) is still an ordinary number in float32
 UNIT = 1 + 1e-5  # the length of a unit vector, rounded
@@ -24,8 +26,10 @@ def exact_cross_entropy(x: Tensor, mu: Tensor, y: Tensor, tau: float, weight: Te
     Beyond inputs and gradients it holds ENTRIES numbers and a few for each pixel.
 
     The exponentials are shifted by one fixed number, in place of each pixel's largest logit, where that is safe: no
-    vector longer than 1 puts all logits within 4 / tau, and 4 / tau <= 80.
+    vector longer than 1 puts all logits within 4 / tau, and 4 / tau <= 80. Raises InputError unless tau > 0.
     """
+    if not tau > 0:
+        raise InputError(f"tau: {tau} is no temperature; give a number above 0")
     return _ExactCrossEntropy.apply(x, mu, y, tau, x.new_ones(len(x)) if weight is None else weight)
 
 

@@ -62,8 +62,9 @@ def make_optimiser(learner: Learner, parameters: Training) -> torch.optim.Optimi
 
 def train(learner: Learner, split: Split, parameters: Training, *, seed: int, folder: Path, accelerator: Accelerator,
           repeats: np.ndarray | None = None, workers: int = 0, evaluate: Callable[[Learner], dict] | None = None,
-          description: str = "training") -> tuple[list[dict], list[dict]]:  # fmt: skip
-    """Train `learner` in place; returns the loss history and what `evaluate` gave at the intermediate evaluations.
+          description: str = "training") -> tuple[list[dict], list[dict], float]:  # fmt: skip
+    """Train `learner` in place; returns the loss history, what `evaluate` gave at the intermediate evaluations, and the
+    seconds it took, those before an interruption included.
 
     folder: where the checkpoint lies; one found there is continued. repeats (N,): how often an epoch shows each image.
     Raises InputError for a damaged checkpoint, FloatingPointError when a loss is not finite.
@@ -80,7 +81,7 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
     log = _LossLog(
         every=max(1, parameters.iterations // HISTORY_POINTS), lag=0 if accelerator.device.type == "cpu" else 20
     )
-    start, log.history, log.window, curve = _resume(path, accelerator, learner, optimiser)
+    start, log.history, log.window, curve, seconds = _resume(path, accelerator, learner, optimiser)
     evaluate_at = {parameters.iterations * (i + 1) // parameters.evaluations for i in range(parameters.evaluations - 1)}
     batches = training_batches(split, augmentation=parameters.augmentation, crop_size=parameters.crop_size,
                                batch_size=parameters.batch_size, seed=seed, start=start, stop=parameters.iterations,
@@ -90,6 +91,7 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
                disable=not (accelerator.is_main_process and SHOW_PROGRESS))  # fmt: skip
     learner.train()
     saved_at = time.monotonic()
+    began = saved_at - seconds
     try:
         for iteration, batch in enumerate(bar, start):
             for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
@@ -106,7 +108,7 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
                 curve.append({"iteration": iteration + 1, **evaluate(learner)})
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS and accelerator.is_main_process:
                 log.flush()
-                _save(path, accelerator, learner, optimiser, iteration + 1, log, curve)
+                _save(path, accelerator, learner, optimiser, iteration + 1, log, curve, time.monotonic() - began)
                 saved_at = time.monotonic()
         log.flush()
     except KeyboardInterrupt:
@@ -116,7 +118,7 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
             "the same command goes on from there."
         )
         raise
-    return log.history, curve
+    return log.history, curve, time.monotonic() - began
 
 
 def _seeded_step(seed: int, iteration: int, iterations: int, batch: Batch, accelerator: Accelerator) -> Step:
@@ -182,21 +184,23 @@ class _LossLog:
 
 
 def _save(
-    path: Path, accelerator: Accelerator, learner: Learner, optimiser, iteration: int, log: _LossLog, curve: list
-) -> None:
+    path: Path, accelerator: Accelerator, learner: Learner, optimiser, iteration: int, log: _LossLog, curve: list,
+    seconds: float,
+) -> None:  # fmt: skip
     """Write the checkpoint atomically: the previous one stays until the new one is whole."""
     scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
     content = {"learner": learner.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler,
-               "iteration": iteration, "history": log.history, "window": log.window, "curve": curve}  # fmt: skip
+               "iteration": iteration, "history": log.history, "window": log.window, "curve": curve,
+               "seconds": seconds}  # fmt: skip
     stream = io.BytesIO()
     torch.save(content, stream)
     write_atomically(path, stream.getvalue())
 
 
-def _resume(path: Path, accelerator: Accelerator, learner: Learner, optimiser) -> tuple[int, list, list, list]:
-    """Where to start: (iteration, history, window, curve), with the state loaded if there is a checkpoint."""
+def _resume(path: Path, accelerator: Accelerator, learner: Learner, optimiser) -> tuple[int, list, list, list, float]:
+    """Where to start: (iteration, history, window, curve, seconds), with the state loaded if there is a checkpoint."""
     if not path.exists():
-        return 0, [], [], []
+        return 0, [], [], [], 0.0
     try:
         content = torch.load(
             path, map_location="cpu", weights_only=True
@@ -205,7 +209,7 @@ def _resume(path: Path, accelerator: Accelerator, learner: Learner, optimiser) -
         optimiser.load_state_dict(content["optimiser"])
         if content["scaler"] is not None:
             accelerator.scaler.load_state_dict(content["scaler"])
-        return content["iteration"], content["history"], content["window"], content["curve"]
+        return tuple(content[name] for name in ("iteration", "history", "window", "curve", "seconds"))
     except Exception as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}). Delete it; this run then starts from its beginning."

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from segrepro import registry, runs
+from segrepro import datasets, registry, runs
 
 NAMES = ("road", "car", "train")
 
@@ -26,16 +26,17 @@ def make_run(
     pixel_counts: Sequence[int] | None = None,
     curve: Sequence[dict] = (),
     history: Sequence[dict] = (),
-    iterations: int = 400,
+    iterations: int | None = None,
     **own,
 ) -> runs.Run:
     """A finished run on disk.
 
-    ious: each class's IoU, to a millionth (0.5 if not given); or the confusion matrix. own: overrides parameters of the
-    methods, which are otherwise at their defaults.
+    ious: each class's IoU, to a millionth (0.5 if not given); or the confusion matrix. iterations: as is usual on the
+    data set if not given. own: overrides parameters of the methods, which are otherwise at their defaults.
     """
     values = {k: v for m in registry.own_parameters(methods, own).values() for k, v in m.model_dump().items()}
-    parameters = {"dataset": dataset, "methods": list(methods), "iterations": iterations, "batch_size": 8, **values}
+    usual = datasets.defaults(dataset) | ({"iterations": iterations} if iterations else {})
+    parameters = {"dataset": dataset, "methods": list(methods), **usual, **values}
     facts = {"parameters": parameters, "seed": seed, "data_fingerprint": f"{dataset} v1"}
     key = runs.key_of(facts, label=f"{dataset}-{'+'.join(methods)}-seed{seed}")
     hits = [round(10**6 * value) for value in (ious or [0.5] * len(names))]

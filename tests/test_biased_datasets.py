@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from segrepro import datasets
+from segrepro.datasets import celeba as celeba_data
 from segrepro.datasets import cifar10, colored_mnist, corrupted_cifar10
 from segrepro.datasets.biased import bias_values
 from segrepro.datasets.statistics import class_statistics
@@ -254,6 +255,13 @@ def test_mnist_cut_short_inside_gzip(mnist):
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
     path.unlink()
     with pytest.raises(InputError, match="train-images-idx3-ubyte.gz is damaged"):
+        datasets.load("colored_mnist", mnist)
+
+
+def test_mnist_s_images_are_of_one_size(mnist):
+    path = mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    path.write_bytes(idx(colored_mnist.read_idx(path, 3)[:, :, 1:]))
+    with pytest.raises(InputError, match=r"train-images.* of \[28, 28\] pixels, .*t10k-images.* of \[28, 27\]"):
         datasets.load("colored_mnist", mnist)
 
 
@@ -576,6 +584,21 @@ def test_faults_in_celeba_s_lists(celeba, file, old, new, message):
     assert old in text
     (celeba / file).write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
+        datasets.load("celeba", celeba)
+
+
+def test_celeba_as_its_publisher_has_it(celeba):
+    flat = datasets.load("celeba", celeba, size=8)
+    image = flat.train[1][0]
+    for name, folder in celeba_data.PUBLISHED_IN.items():
+        (celeba / folder).mkdir()
+        (celeba / name).rename(celeba / folder / name)
+    data = datasets.load("celeba", celeba, size=8)
+    assert data.val.source(0) == str(celeba / "Img" / "img_align_celeba" / "000005.jpg")
+    assert data.train.label_maps.ravel().tolist() == flat.train.label_maps.ravel().tolist()
+    np.testing.assert_array_equal(data.train[1][0], image)
+    (celeba / "Anno" / "list_attr_celeba.txt").unlink()
+    with pytest.raises(InputError, match="Anno/list_attr_celeba.txt is missing"):
         datasets.load("celeba", celeba)
 
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from factories import NAMES, make_run
 
-from segrepro import claims, datasets, ledger, registry
+from segrepro import claims, datasets, ledger, registry, training
+from segrepro.analysis import scores
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
 from segrepro.files import PAPERS
@@ -71,7 +72,8 @@ def configuration_with(name, **fields):
         (comparison_with(effect="iou"), "dropclass-C1 comparisons 0 effect .* mean_iou"),
         (comparison_with(margin=-1), "dropclass-C1 comparisons 0 margin"),
         (comparison_with(of=["plane", "plain"]), "dropclass-C1 of: no configuration plane"),
-        (comparison_with(of=["plain"] * 5), "dropclass-C1 comparisons 0 of .* one to four"),
+        (comparison_with(of=["plain"] * 5), "dropclass-C1 comparisons 0 of .* one, two or four"),
+        (comparison_with(of=["plain"] * 3), "dropclass-C1 comparisons 0 of .* one, two or four"),
         (configuration_with("plain", methods=["plane"]), "configurations plain .* plane"),
         (configuration_with("dropclass", own={"beta": 1}), "configurations dropclass .* beta"),
         (configuration_with("dropclass", own={"alpha": -1}), "configurations dropclass .* alpha"),
@@ -109,12 +111,54 @@ def test_what_is_recorded_follows_from_the_claims():
     assert len(searched) == 6
     assert all(name.startswith("plain@aligned_ratio=0.99+") for name in searched)
     assert set(on_mnist.values()) == {1, 3}
-    # LfF's claims are about data sets with a known bias; the other heads are of Region Rebalance's Table 3, FBNet's 1 and 2
+    # LfF's claims are about data sets with a known bias; other heads are in Region Rebalance's Table 3, FBNet's 1 and 2
     assert {name.partition("@")[2].partition("=")[0] for name in needed} == {"", "architecture"}
     assert len(needed) == 53
     assert ledger.configurations_needed("synthetic", array="erasure") == {"dropclass": 5, "plain": 5}
     assert ledger.configurations_needed("synthetic", array="activation") == {"dropclass": 3, "plain": 3}
     assert ledger.configurations_needed("nowhere") == {}
+
+
+def test_what_the_optimiser_asks_for_is_fixed_with_it(tmp_path):
+    """ESSNet's class embeddings have a rate of their own under AdamW only."""
+    chosen = ledger.configuration("essnet_d4")
+    assert chosen.fixed("adamw") == {"d": 4, "margin": 0.0, "embedding_learning_rate": 0.05}
+    assert chosen.fixed("sgd") == {"d": 4, "margin": 0.0}
+    with_rate = make_run(tmp_path, methods=["essnet"], d=4, margin=0.0, embedding_learning_rate=0.05)
+    without = make_run(tmp_path, methods=["essnet"], d=4, margin=0.0)
+    assert claims.runs_of(chosen, [with_rate, without]) == [with_rate]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("claims: [", "cannot be read"),
+        ("", "claims: give a mapping"),
+        ("claims: [a]", "claims: give a mapping"),
+        ("claims: {a: 1}", "claims: give a mapping"),
+    ],
+)
+def test_a_ledger_that_is_none_is_named(tmp_path, text, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"claims.yaml.*{message}"):
+        ledger.load(path)
+
+
+def test_settings_are_checked_when_the_ledger_is_read(tmp_path):
+    def record(name):
+        return changed_ledger(tmp_path, lambda d: d["records"].append(
+            {"dataset": "colored_mnist", "claims": [], "seeds": 1, "also": [name]}))  # fmt: skip
+
+    for name, message in (
+        ("plain@severity=9", "severity: .*at most 4"),
+        ("plain@severty=1", "Did you mean 'severity'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ledger.load(record(name))
+    assert (
+        ledger.configuration("essnet_d4@classes=300+batch_size=2").label == "ESSNet (d = 4, classes 300, batch size 2)"
+    )
 
 
 def printed(number, **cell):
@@ -237,6 +281,9 @@ def test_runs_of_another_version_of_a_method_are_stale(tmp_path, monkeypatch):
     assert claims.runs_of(ledger.configuration("plain"), [run]) == [run]
     monkeypatch.setattr(registry.METHODS["plain"], "version", 2)
     assert claims.runs_of(ledger.configuration("plain"), [run]) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "VERSION", 2)
+    assert claims.runs_of(ledger.configuration("plain"), [run]) == []
 
 
 def test_only_runs_in_the_data_set_s_own_setting_are_taken_for_tables(tmp_path):
@@ -259,12 +306,25 @@ def test_runs_of_different_protocols_are_never_paired(tmp_path):
     assert claims.judge("dropclass-C1", plain + longer).outcome == "not judged"
 
 
-def test_the_protocol_with_most_pairs_is_judged(tmp_path):
-    many = runs_with_gain(tmp_path, [0.02, 0.021, 0.019])
-    few = runs_with_gain(tmp_path, [-0.2, -0.2], iterations=9000)
-    assert claims.judge("dropclass-C1", few + many).decisive.n == 3
-    as_many = runs_with_gain(tmp_path, [-0.2, -0.21, -0.19], iterations=900)
-    assert claims.judge("dropclass-C1", many + as_many).outcome == "not reproduced"  # of equals, the longer training
+def test_the_data_set_s_own_setting_is_judged_and_others_have_rows_of_their_own(tmp_path):
+    """Whatever the order of the runs, and however many pairs the other settings have."""
+    own = runs_with_gain(tmp_path / "store", [0.02, 0.021])
+    longer = runs_with_gain(tmp_path / "store", [-0.2, -0.21, -0.19], iterations=9000)
+    for found in (own + longer, longer + own):
+        verdict = claims.judge("dropclass-C1", found)
+        assert (verdict.data, verdict.outcome, verdict.decisive.n) == ("synthetic", "reproduced", 2)
+    assert claims.judge("dropclass-C1", longer).data == "synthetic (iterations 9000)"
+    board = claims.verdicts(paper="dropclass", stores=[tmp_path / "store"]).set_index(["id", "data"])
+    assert board.loc[("dropclass-C1", "synthetic"), "verdict"] == "reproduced"
+    assert board.loc[("dropclass-C1", "synthetic (iterations 9000)"), "verdict"] == "not reproduced"
+    assert scores.coverage(board.reset_index()).loc[scores.KINDS["train"], "embedded data"] > 0
+
+
+def test_of_two_versions_of_the_data_that_with_most_pairs_is_judged(tmp_path):
+    few, many = runs_with_gain(tmp_path, [-0.2, -0.2]), runs_with_gain(tmp_path, [0.02, 0.021, 0.019])
+    old = [Run(run.folder, run.record.model_copy(update={"data_fingerprint": "synthetic v0"})) for run in few]
+    assert claims.judge("dropclass-C1", old + many).decisive.n == 3
+    assert claims.judge("dropclass-C1", many + old).decisive.n == 3
 
 
 def test_single_classes_have_a_floor_too(tmp_path):
@@ -275,7 +335,18 @@ def test_single_classes_have_a_floor_too(tmp_path):
     assert verdict.outcome == "reproduced"
     assert verdict.at_floor == NAMES[2:]
     assert [name.endswith(NAMES[1]) for name in verdict.comparisons.index] == [True, False]
-    assert str(verdict).endswith(f"without {NAMES[2]} (under 5 points)")
+    assert str(verdict).endswith(f"without {NAMES[2]} (absent or under 5 points)")
+
+
+def test_a_class_that_never_occurs_is_left_out(tmp_path):
+    """It has no IoU (nan), which must neither decide nor hide what the others say."""
+    gained = {"plain": [[90, 10, 0], [20, 80, 0]], "fbnet": [[90, 10, 0], [10, 90, 0]]}
+    found = [make_run(tmp_path, seed=s, methods=[name], matrix=np.array([*of, [0, 0, 0]]))
+             for s in range(3) for name, of in gained.items()]  # fmt: skip
+    verdict = claims.judge("fbnet-C2", found)
+    assert verdict.at_floor == NAMES[2:]
+    assert verdict.evidence[0].effect > 0
+    assert not any(np.isnan(e.effect) for e in verdict.evidence)
 
 
 def test_below_the_floor_nothing_is_judged(tmp_path):

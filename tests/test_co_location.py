@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from segrepro.datasets.base import IGNORE
 from segrepro.datasets.synthetic import SyntheticScenes
 from segrepro.errors import InputError
 from segrepro.experiment import MEASUREMENTS, Experiment
+from segrepro.runs import Run
 
 NAMES = ("road", "car", "train", "sky", "pole")
 T_OF_ONE = 12.706  # the 97.5 % quantile of Student's t with one degree of freedom
@@ -397,3 +399,35 @@ def test_from_trained_runs_to_tables_and_figures(trained):
     assert list(erasure.agreement(found["plain"])["seeds"].unique()) == [1]
     matrices = {"erased": erasure.mean_needs(found["plain"])}
     plots.erasure_matrices(matrices, chosen.dataset.classes.names).canvas.draw()
+
+
+def test_while_a_run_is_measured_no_other_process_takes_it(trained, monkeypatch):
+    """And what another process measured of it before is kept."""
+    chosen, found = trained
+    (run,) = found["plain"]
+    locked = []
+
+    def measure(self, array, runs):
+        try:
+            with filelock.FileLock(run.folder / "lock", timeout=0):  # as another process would
+                locked.append(False)
+        except filelock.Timeout:
+            locked.append(True)
+        Run(run.folder, run.record).add_arrays(**{array: np.arange(3)})
+
+    monkeypatch.setattr(ledger, "configurations_needed", lambda dataset, array=None: {"plain": 1})
+    monkeypatch.setattr(records, "Experiment", lambda values: chosen)
+    monkeypatch.setattr(Experiment, "measure", measure)
+    monkeypatch.setattr(records.runs, "publish", lambda run: None)
+    options = SimpleNamespace(dataset="synthetic", data_root=None, seeds=None, runs_dir="", device="cpu", only=None)
+    before = dict(run.arrays)  # read, so cached, before the others are added
+    records.record(options)
+    assert locked == [True] * len(MEASUREMENTS)
+    run.add_arrays(more=np.arange(2))
+    assert {*run.arrays} == {*before, *MEASUREMENTS, "more"}
+
+
+def test_records_that_nobody_planned_are_an_error():
+    options = SimpleNamespace(dataset="cityscapes", only=[])
+    with pytest.raises(InputError, match="plans no records on cityscapes, only on synthetic, .*Say with --only"):
+        records.record(options)

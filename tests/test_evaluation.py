@@ -9,7 +9,7 @@ import torch
 from splits import ArraySplit
 from torch.nn.functional import avg_pool2d, one_hot
 
-from segrepro import evaluation, runs
+from segrepro import evaluation, metrics, runs
 from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
 
@@ -228,3 +228,15 @@ def test_modes_are_restored_after_an_exception():
         evaluation.confusion_counts(learner, split, device=CPU, batch_size=1)
     assert learner.modes
     assert_as_made(learner)
+
+
+def test_of_many_classes_only_tallies_are_counted(monkeypatch):
+    """The same numbers as from the matrix, without one."""
+    split, learner = random_split(), Colours()
+    matrix = evaluation.confusion_counts(learner, split, device=CPU)
+    monkeypatch.setattr(evaluation, "MATRIX_LIMIT", len(split.classes) - 1)
+    monkeypatch.setattr(evaluation, "count", None)
+    tallies = evaluation.confusion_counts(learner, split, device=CPU)
+    assert isinstance(tallies, metrics.Tallies)
+    np.testing.assert_array_equal(tallies, metrics.tp_fp_fn(matrix))
+    assert tallies.fp.any()

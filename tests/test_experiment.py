@@ -412,8 +412,10 @@ def test_a_damaged_network_is_named(finished, spoil):
 def test_a_network_of_another_architecture_is_named(finished):
     chosen, run = finished
     other = Experiment(TINY | {"encoder": "resnet18", "runs_dir": str(chosen.setup.runs_dir)})
-    with pytest.raises(InputError, match=f"{run.network_path} is damaged"):
+    with pytest.raises(InputError, match=f"{run.folder} was trained with another encoder .resnet10t, here resnet18"):
         other.learner(run)
+    with pytest.raises(InputError, match="was trained with another data .*input_divisor .1.0, here 255.0"):
+        Experiment(TINY | {"input_divisor": 255, "scene_seed": 5, "runs_dir": str(chosen.setup.runs_dir)}).learner(run)
 
 
 def test_published_runs_are_records_without_networks(finished, tmp_path, monkeypatch, capsys):
@@ -428,10 +430,10 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
     assert found.record == run.record
     assert list(runs.all_runs(results))[0].record == run.record
     np.testing.assert_array_equal(found.arrays["classifier_weight"], weight)
-    with pytest.raises(InputError, match="network.safetensors is not there.* Train this run again"):
+    with pytest.raises(InputError, match="network.safetensors is not there.* trains this run again, into"):
         chosen.learner(found)
     chosen.measure("erasure", [found])
-    assert f"{found.record.key}: no network" in capsys.readouterr().out
+    assert f"{found.record.key}: there is no network" in capsys.readouterr().out
     runs.publish(found, results)  # on itself: nothing happens
     assert found.record == run.record
 
@@ -465,3 +467,26 @@ def test_examples_of_different_sizes_are_trained_on_stored_and_drawn(tmp_path):
     assert [labels.shape for labels in columns["ground truth"]] == [(60, 48), (70, 48)]
     figure = plots.segmentation_examples(columns, chosen.dataset.classes)
     assert [len(panel.images) for panel in figure.axes] == [1] * 6
+
+
+def test_an_interrupted_publication_leaves_no_record(finished, tmp_path, monkeypatch):
+    _, run = finished
+    results, write = tmp_path / "results", runs.write_atomically
+
+    def interrupted(path, content):
+        if path.name == runs.RECORD:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(runs, "write_atomically", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.publish(run, results)
+    assert list(runs.all_runs(results)) == []
+    monkeypatch.undo()
+    runs.publish(run, results)
+    assert [found.record for found in runs.all_runs(results)] == [run.record]
+
+
+def test_without_a_run_there_is_nothing_to_show():
+    with pytest.raises(InputError, match="no run whose predictions"):
+        Experiment(TINY).examples({})

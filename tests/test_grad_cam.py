@@ -1,5 +1,7 @@
 """Class-activation maps: networks whose maps are known, sums worked by hand, the claim, 11_grad_cam on tiny runs."""
 
+import re
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -394,7 +396,9 @@ def test_records_that_are_not_measured_are_said_to_be(trained, cells, capsys, tm
     run_notebook(cells, **values | {"runs_dir": str(tmp_path), "train": False})
     out = capsys.readouterr().out
     assert "Not in (all) records of plain, dropclass: class-activation maps" in out
-    assert "dropclass-C11 on synthetic: not judged" in out
+    assert re.search(
+        r"dropclass-C11 on synthetic \(.*iterations 2.*\): not judged; needs records that hold 'activ", out
+    )
 
 
 def test_the_notebook_has_a_quick_section():

@@ -186,7 +186,7 @@ def test_where_pixel_embeddings_cannot_be_had_it_is_said(trained, tmp_path, caps
     assert f"{found['plain'].record.key}: its method has no pixel embeddings. Use essnet." in capsys.readouterr().out
     record = make_run(tmp_path, methods=["essnet"])
     chosen.measure_embeddings([record])
-    assert f"{record.record.key}: no network" in capsys.readouterr().out
+    assert f"{record.record.key}: there is no network" in capsys.readouterr().out
     assert evaluation.stored_embeddings(record.arrays) == {}
 
 

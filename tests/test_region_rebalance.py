@@ -132,7 +132,12 @@ def test_a_class_that_training_lacks_counts_once_and_is_named():
 
 @pytest.mark.parametrize(
     ("frequencies", "says"),
-    [([0, 0, 0], "frequencies are 0"), ([3, -1, 2], "of sky is negative; valid are counts of 0 or")],
+    [
+        ([0, 0, 0], "frequencies are 0"),
+        ([3, -1, 2], "of sky is negative or no number; valid are counts"),
+        ([3, 1, float("nan")], "is negative or no number"),
+        ([3, 1, float("inf")], "is negative or no number"),
+    ],
 )
 def test_a_prior_that_is_none_is_an_error(frequencies, says):
     with pytest.raises(InputError, match=says):
@@ -197,8 +202,9 @@ def test_the_plain_network_is_what_is_tested(network):
         (
             "region_rebalance",
             {"region_lambda": float("nan")},
-            "region_lambda: input should be greater than or equal to 0",
+            "region_lambda: input should be a finite number .*at least 0",
         ),
+        ("region_rebalance", {"region_lambda": float("inf")}, "region_lambda: input should be a finite number"),
         ("balanced_softmax", {"softmax_prior": "images"}, "softmax_prior: input should be 'pixels' or 'regions'"),
         ("effective_number", {"effective_beta": 1.0}, "effective_beta: input should be less than 1"),
         ("dice", {"dice_cross_entropy": -1.0}, "dice_cross_entropy: input should be greater than or equal to 0"),

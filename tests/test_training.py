@@ -103,7 +103,7 @@ def test_two_processes_train_like_one(tmp_path):
         learner = experiment._new_learner(["dropclass"], {{}}, 0)
         learner.eval()
         learner.train = lambda mode=True: learner  # the loop may not thaw BatchNorm and dropout
-        history, _ = training.train(learner, experiment.dataset.train, experiment.training, seed=0, folder=sys.argv[1],
+        history, *_ = training.train(learner, experiment.dataset.train, experiment.training, seed=0, folder=sys.argv[1],
                                     accelerator=accelerator)
         if accelerator.is_main_process:
             print(json.dumps([entry["loss"] for entry in history]))

@@ -128,6 +128,22 @@ PLANTED = {
 }
 
 
+def test_the_split_that_is_inspected_is_the_one_that_is_trained(tmp_path):
+    """Only one image has the class tree; on which side it is depends on split_seed."""
+    for i in range(6):
+        save(tmp_path / f"images/{i}.png", picture(i))
+        save(tmp_path / f"masks/{i}.png", mask(0, 1, 2) if i == 5 else mask(0, 1))
+    sides = set()
+    for seed in range(4):
+        options = {"split_seed": seed, "val_fraction": 0.5}
+        val = folder.load(tmp_path, **options).val
+        side = "validation" if any(val.source(i).endswith("5.png") for i in range(len(val))) else "training"
+        (problem,) = inspection.inspect(tmp_path, **options)["problem"]
+        assert re.search(f"for {side}, but in none for", problem)
+        sides.add(side)
+    assert sides == {"training", "validation"}
+
+
 def test_nothing_is_found_where_nothing_is_wrong(data):
     problems = inspection.inspect(data)
     assert problems.empty

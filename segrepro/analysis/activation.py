@@ -111,7 +111,7 @@ def leak(run: Run, pairs: Sequence[Pair], where: str = WHERE[0]) -> pd.Series:
     of_a, of_b = (sums.of_a, sums.of_b) if where == WHERE[0] else (sums.of_a_on_a, sums.of_b_on_a)
     of_a, of_b = of_a[rows, columns], of_b[rows, columns]
     labels = [" → ".join(pair) for pair in pairs]
-    return pd.Series(_percent([*of_b, of_b.sum()], [*of_a, of_a.sum()]), index=[*labels, TOGETHER])
+    return pd.Series(100 * metrics.ratio([*of_b, of_b.sum()], [*of_a, of_a.sum()]), index=[*labels, TOGETHER])
 
 
 def on_target(run: Run, classes: Sequence[str]) -> pd.Series:
@@ -120,7 +120,7 @@ def on_target(run: Run, classes: Sequence[str]) -> pd.Series:
     """
     chosen = [run.record.class_names.index(name) for name in classes]
     whole, own = (np.diagonal(part)[chosen] for part in (of_run(run).of_a, of_run(run).of_a_on_a))
-    return pd.Series(_percent([*own, own.sum()], [*whole, whole.sum()]), index=[*classes, TOGETHER_CLASSES])
+    return pd.Series(100 * metrics.ratio([*own, own.sum()], [*whole, whole.sum()]), index=[*classes, TOGETHER_CLASSES])
 
 
 def matrix(runs: Sequence[Run], where: str = WHERE[1]) -> np.ndarray:
@@ -131,7 +131,7 @@ def matrix(runs: Sequence[Run], where: str = WHERE[1]) -> np.ndarray:
     tables = []
     for sums in map(of_run, runs):
         pair = (sums.of_b, sums.of_a) if where == WHERE[0] else (sums.of_b_on_a, sums.of_a_on_a)
-        tables.append(_percent(*pair))
+        tables.append(100 * metrics.ratio(*pair))
         np.fill_diagonal(tables[-1], np.nan)
     mean = np.mean(tables, axis=0)
     mean[100 * np.mean([metrics.iou(run.record.evaluations["val"]) for run in runs], axis=0) < FLOOR] = np.nan
@@ -275,8 +275,3 @@ def known_pairs(names: Sequence[str]) -> list[Pair]:
 
 def _named(pairs: Iterable[Pair]) -> str:
     return ", ".join(":".join(pair) for pair in pairs)
-
-
-def _percent(part: np.ndarray | Sequence[float], whole: np.ndarray | Sequence[float]) -> np.ndarray:
-    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
-    return 100 * np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

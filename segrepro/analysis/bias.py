@@ -33,7 +33,7 @@ PRINTED = {"Vanilla": "plain", "LfF": "lff", "GroupDRO": "group_dro", "REPAIR": 
 def cell_accuracies(counts: np.ndarray) -> np.ndarray:
     """Counts (G, C, C) -> percent right (C, G) of each cell of class and bias value; nan where there is no image."""
     counts = np.asarray(counts)
-    return _percent(np.diagonal(counts, axis1=1, axis2=2).T, counts.sum(axis=2).T)
+    return 100 * metrics.ratio(np.diagonal(counts, axis1=1, axis2=2).T, counts.sum(axis=2).T)
 
 
 def accuracies(cells: np.ndarray, aligned: np.ndarray) -> dict[str, float]:
@@ -57,7 +57,7 @@ def curve(run: Run, head: str | None = None) -> pd.DataFrame:
     sizes = counts.sum(axis=2).T
     rows = []
     for point in record.curve:
-        cells = _percent(np.array(point[named("hits", head)]).T, sizes)
+        cells = 100 * metrics.ratio(np.array(point[named("hits", head)]).T, sizes)
         losses = {f"loss {kind}": point.get(named(kind, head), np.nan) for kind in KINDS[1:]}
         rows.append({"iteration": point["iteration"], **accuracies(cells, aligned), **losses})
     last = {f"loss {kind}": float(np.mean(run.arrays.get(f"watched/{named(kind, head)}", [np.nan])))
@@ -126,15 +126,17 @@ def settings_tried(runs: Mapping[tuple[int, float], Sequence[Run]], printed: flo
     """What plain training of one seed gives in each setting that was tried, the nearest to the paper's number first.
 
     runs: by severity and by what inputs in 0..1 are divided by once more; printed: the paper's unbiased accuracy in
-    percent. Columns: severity, inputs, unbiased (percent), off by (points). Settings without a run are left out.
+    percent. Columns: severity, inputs, unbiased (percent), off by (points), and the lowest and highest of the last five
+    evaluations. Settings without a run are left out.
     """
     scale = {1.0: "0 ... 1", 255.0: "0 ... 1/255"}
     rows = []
     for (severity, divisor), found in runs.items():
         for run in (run for run in found if run.record.seed == seed):
-            unbiased = of_run(run)["unbiased"]
-            rows.append((severity, scale.get(float(divisor), f"0 ... 1/{divisor:g}"), unbiased, unbiased - printed))
-    table = pd.DataFrame(rows, columns=["severity", "inputs", "unbiased", "off by"])
+            inputs, five = scale.get(float(divisor), f"0 ... 1/{divisor:g}"), curve(run)["unbiased"].tail(5)
+            rows.append((severity, inputs, five.iloc[-1], five.iloc[-1] - printed, five.min(), five.max()))
+    columns = ["severity", "inputs", "unbiased", "off by", "lowest of five", "highest of five"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("off by", key=abs, kind="stable").set_index(["severity", "inputs"])
 
 
@@ -213,7 +215,3 @@ def _watched(run: Run, kind: str, head: str | None) -> torch.Tensor:
     if name not in run.arrays:
         raise InputError(f"{run.folder} holds no '{name}': no such network was trained, or no training image is {kind}")
     return torch.from_numpy(run.arrays[name])
-
-
-def _percent(right: np.ndarray, all_: np.ndarray) -> np.ndarray:
-    return 100 * np.divide(right, all_, out=np.full(np.shape(all_), np.nan), where=np.asarray(all_) > 0)

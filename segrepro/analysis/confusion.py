@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from segrepro import metrics
 from segrepro.errors import InputError
 from segrepro.runs import Run
 from segrepro.verdict import mean_interval
@@ -28,7 +29,7 @@ def of_shared_seeds(runs: Mapping[str, Sequence[Run]]) -> dict[str, np.ndarray]:
 
 def row_shares(matrix: np.ndarray) -> np.ndarray:
     """Each label's pixels by predicted class, in percent (C, C): rows sum to 100, or are nan for an absent label."""
-    return _percent(matrix, matrix.sum(axis=1, keepdims=True))
+    return 100 * metrics.ratio(matrix, matrix.sum(axis=1, keepdims=True))
 
 
 def top_confusions(
@@ -90,13 +91,8 @@ def taken_for(
     for title, classes in labels.items():
         of = [np.array([kind[seed][[names.index(name) for name in classes]].sum(0) for seed in seeds])
               for kind in counts]  # fmt: skip
-        before, after = (_percent(taken[:, columns].sum(1), taken.sum(1)) for taken in of)
+        before, after = (100 * metrics.ratio(taken[:, columns].sum(1), taken.sum(1)) for taken in of)
         mostly = others[int(of[0].sum(0)[columns].argmax())]
         rows[title] = (before.mean(), after.mean(), *mean_interval(after - before), mostly)
     titles = ["baseline", "method", "change", "low", "high", "mostly"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=titles)
-
-
-def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """100 part / whole; nan where the whole is 0."""
-    return np.divide(100 * part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

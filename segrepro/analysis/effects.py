@@ -213,12 +213,14 @@ def activation_off_target(run: Run) -> float:
 def time_to_converge(run: Run, share: float = 0.95) -> float:
     """When the validation mIoU first reached `share` of its last value, in percent of the iterations.
 
-    Linear between evaluations. Raises NotJudged with fewer than 4 evaluations during training.
+    Linear between evaluations. Raises NotJudged with fewer than 4 evaluations during training, or if that value is 0.
     """
     if len(run.record.curve) < 4:
         raise NotJudged("needs records with at least 4 evaluations during training")
     iterations = np.array([0, *(point["iteration"] for point in run.record.curve), run.record.parameters["iterations"]])
     scores = np.array([0, *map(metrics.mean_iou, run.record.curve), metrics.mean_iou(run.record.evaluations["val"])])
+    if not scores[-1] > 0:
+        raise NotJudged("a training that ends at a mIoU of 0 converges to nothing")
     target = share * scores[-1]
     after = int(np.argmax(scores >= target))
     return float(

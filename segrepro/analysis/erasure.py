@@ -207,7 +207,7 @@ def kept_iou(run: Run) -> np.ndarray:
     counts = run.counts("val")
     tp, fp, fn = metrics.tp_fp_fn(counts)
     pixels = (tp + fp + fn)[:, None] - counts.T  # counts.T [row, column]: of class [column], taken for [row]
-    matrix = np.divide(tp[:, None], pixels, out=np.full(counts.shape, np.nan), where=pixels > 0)
+    matrix = metrics.ratio(tp[:, None], pixels)
     np.fill_diagonal(matrix, np.nan)
     return matrix
 

@@ -58,9 +58,7 @@ def crops(split: Split, statistics: Statistics, label: int, count: int) -> list[
 def conditional_co_occurrence(statistics: Statistics) -> np.ndarray:
     """Percent (C, C) of the images with class [row] that also have class [column]; nan for a class in no image."""
     images = np.asarray(statistics.image_counts)[:, None]
-    return np.divide(
-        100.0 * statistics.co_occurrence, images, out=np.full((len(images),) * 2, np.nan), where=images > 0
-    )
+    return 100 * metrics.ratio(statistics.co_occurrence, images)
 
 
 def imbalance_removed(run: Run) -> float:
@@ -109,5 +107,5 @@ def region_accuracy(run: Run) -> pd.Series:
     if "regions" not in run.arrays:
         raise InputError(f"{run.folder}: no 'regions' in the record. Only region_rebalance classifies regions.")
     right, regions = run.arrays["regions"]
-    accuracy = np.divide(right, regions, out=np.full(len(regions), np.nan), where=regions > 0)
+    accuracy = metrics.ratio(right, regions)
     return pd.Series(accuracy, index=pd.Index(run.record.class_names, name="class"))

@@ -17,7 +17,7 @@ from segrepro.runs import Run
 def false_positive_ratio(counts: Counts) -> np.ndarray:
     """b = FP / TP per class (..., C); nan where TP = 0."""
     tp, fp, _ = metrics.tp_fp_fn(counts)
-    return np.divide(fp, tp, out=np.full(np.shape(tp), np.nan), where=np.asarray(tp) > 0)
+    return metrics.ratio(fp, tp)
 
 
 def iou_of(accuracy: np.ndarray | float, b: np.ndarray | float) -> np.ndarray | float:
@@ -45,7 +45,7 @@ def remark_1_margin(method: Counts, baseline: Counts) -> np.ndarray:
     """
     tp, fp, fn = metrics.tp_fp_fn(baseline)
     tp_after, fp_after, _ = metrics.tp_fp_fn(method)
-    growth = np.divide(tp_after, tp, out=np.full(np.shape(tp), np.nan), where=np.asarray(tp) > 0)  # 1 + K
+    growth = metrics.ratio(tp_after, tp)  # 1 + K
     return (growth - 1) * (tp + fn) - (fp_after - growth * fp)
 
 
@@ -55,7 +55,7 @@ def changes(method: Counts, baseline: Counts, names: Sequence[str], pixel_counts
     """
     before, after = metrics.tp_fp_fn(baseline), metrics.tp_fp_fn(method)
     pixels = before.tp + before.fn
-    share = np.divide(100.0, pixels, out=np.full(len(pixels), np.nan), where=pixels > 0)
+    share = 100 * metrics.ratio(1, pixels)
     table = pd.DataFrame(
         {
             "ΔAcc": 100 * (metrics.class_accuracy(after) - metrics.class_accuracy(before)),

@@ -107,11 +107,16 @@ def convergence(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def of_records(dataset: str | None = None) -> pd.DataFrame:
-    """`summary` of every configuration of the ledger on every data set for segmentation with committed records, or on
-    one of them.
+    """`summary` of every configuration of the ledger, in its setting, on every data set for segmentation with committed
+    records, or on one of them.
     """
     tables = {
-        data: summary({name: claims.runs_of(way, found) for name, way in ledger.load().configurations.items()})
+        data: summary(
+            {
+                name: claims.in_setting(ledger.configuration(name), found)
+                for name in ledger.load().configurations | ledger.configurations_needed(data)
+            }
+        )
         for data, found in _by_data().items()
         if dataset in (None, data) and data not in datasets.CLASSIFIED
     }
@@ -142,6 +147,7 @@ def coverage(board: pd.DataFrame) -> pd.DataFrame:
     board: from `claims.verdicts`. "computed" needs no data; "as in the paper" is a part of "real data".
     """
     judged = board[board["verdict"] != NOT_JUDGED]
+    judged = judged.assign(data=judged["data"].str.partition(" (")[0])  # in whatever setting
     judged_on = {
         "computed": judged["data"] == "any",
         "embedded data": judged["data"].isin(datasets.EMBEDDED),

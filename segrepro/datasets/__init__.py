@@ -1,5 +1,6 @@
 """Data sets by name: one module each, with its `load` and the training parameters that suit it, `DEFAULTS`."""
 
+import functools
 import importlib
 import inspect
 from pathlib import Path
@@ -28,6 +29,7 @@ def defaults(name: str) -> dict[str, Any]:
     return _module(name).DEFAULTS
 
 
+@functools.cache
 def options(name: str) -> type[Flat]:
     """A data set's own parameters with their types and defaults, read off its `load`.
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from segrepro.datasets.base import Classes, Groups, Images
 
-Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
 Severity = Annotated[int, Field(ge=1, le=4)]  # no Literal: that would refuse the text "4"
 
 # Paul Tol's "muted" scheme: ten colours that colour-blind readers can tell apart.

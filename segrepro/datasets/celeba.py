@@ -18,6 +18,7 @@ from segrepro.datasets.image_files import ImageFiles
 from segrepro.errors import InputError
 
 IMAGES, ATTRIBUTES, PARTITION = "img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"
+PUBLISHED_IN = {IMAGES: "Img", ATTRIBUTES: "Anno", PARTITION: "Eval"}  # torchvision has all three in one folder
 TARGETS = {
     "HairColor": ("Blond_Hair", ("not blond", "blond")),
     "HeavyMakeup": ("Heavy_Makeup", ("no heavy make-up", "heavy make-up")),
@@ -25,7 +26,8 @@ TARGETS = {
 GENDERS = ("female", "male")  # Male is -1, 1
 ALIGNED = np.array([[False, True], [True, False]])  # (class, gender): the same for both targets
 
-# As the authors train: 200 epochs; they train only the last layer of an ImageNet network, which is not done here.
+# As the authors train: 200 epochs. Two departures: they train only the last layer of an ImageNet network, and with
+# Adam, which adds the weight decay to the gradient and does not decouple it.
 DEFAULTS = {
     "architecture": "pooled",
     "encoder": "resnet18",
@@ -45,27 +47,33 @@ DEFAULTS = {
 def load(
     data_root: Path | None, *, target: Literal["HairColor", "HeavyMakeup"] = "HairColor", size: PositiveInt = 224
 ) -> Dataset:
-    """CelebA in its publisher's layout: img_align_celeba/, list_attr_celeba.txt and list_eval_partition.txt.
+    """CelebA: img_align_celeba/, list_attr_celeba.txt and list_eval_partition.txt, in data_root as torchvision has them
+    or in Img/, Anno/ and Eval/ as its publisher does.
 
     size: side in pixels that images are resized to. Raises InputError naming folder or file where these are missing or
     not as they should be.
     """
-    require_folders(data_root, (IMAGES,), dataset="celeba")
+    published = data_root is not None and (data_root / PUBLISHED_IN[IMAGES]).is_dir()
+    require_folders(data_root, (f"{PUBLISHED_IN[IMAGES]}/{IMAGES}" if published else IMAGES,), dataset="celeba")
+    images, listed, parts = (
+        data_root / PUBLISHED_IN[name] / name if published else data_root / name
+        for name in (IMAGES, ATTRIBUTES, PARTITION)
+    )
     attribute, names = TARGETS[target]
     classes = Classes(names, QUALITATIVE[:2])
-    attributes = _table(data_root / ATTRIBUTES, [attribute, "Male"], (-1, 1), skiprows=1)
-    partition = _table(data_root / PARTITION, ["split"], (0, 1, 2), names=["image", "split"])["split"]
+    attributes = _table(listed, [attribute, "Male"], (-1, 1), skiprows=1)
+    partition = _table(parts, ["split"], (0, 1, 2), names=["image", "split"])["split"]
     if not attributes.index.equals(partition.index):
         raise InputError(
-            f"{data_root / PARTITION} and {data_root / ATTRIBUTES} list different images ({len(partition)} and "
-            f"{len(attributes)}). Copy both again from one source."
+            f"{parts} and {listed} list different images ({len(partition)} and {len(attributes)}). Copy both again "
+            "from one source."
         )
     splits = []
     for number, name in enumerate(("training", "validation")):
         chosen = attributes[partition == number]
         if chosen.empty:
-            raise InputError(f"{data_root / PARTITION} lists no {name} image ({number}). Copy it again.")
-        paths = [data_root / IMAGES / name for name in chosen.index]
+            raise InputError(f"{parts} lists no {name} image ({number}). Copy it again.")
+        paths = [images / name for name in chosen.index]
         groups = Groups(GENDERS, (chosen["Male"] == 1).to_numpy().astype(np.int64), ALIGNED)
         labels = (chosen[attribute] == 1).to_numpy().astype(np.int64)
         splits.append(ImageFiles(data_root, paths, labels, classes, size=size, groups=groups))

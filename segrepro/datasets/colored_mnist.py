@@ -67,6 +67,12 @@ def load(data_root: Path | None, *, aligned_ratio: Ratio = 0.99, severity: Sever
     """
     folder = _raw_folder(data_root)
     splits = {name: _read_pair(folder, *names) for name, names in FILES.items()}
+    (_, *there), (_, *for_testing) = (splits[name][0].shape for name in ("train", "val"))
+    if there != for_testing:
+        raise InputError(
+            f"{folder / FILES['train'][0]} has images of {there} pixels, {folder / FILES['val'][0]} of {for_testing}. "
+            "Copy both again from one source."
+        )
     return colored("colored_mnist", splits, DEFAULTS, aligned_ratio=aligned_ratio, severity=severity, swap=swap)
 
 

@@ -61,12 +61,13 @@ def folder_of(setup: Setup) -> Path | None:
     )
 
 
-def inspect(root: Path | None) -> pd.DataFrame:
+def inspect(root: Path | None, **split: float) -> pd.DataFrame:
     """One row a problem of the folder data set at `root`: severity, file, problem, what to do. Errors come first.
 
-    Every file is decoded once. Raises InputError where there is nothing to inspect: no such folders, no image.
+    split: val_fraction and split_seed, if not as `folder.load` has them. Every file is decoded once. Raises InputError
+    where there is nothing to inspect: no such folders, no image.
     """
-    train, val, faults = folder.listing(root)
+    train, val, faults = folder.listing(root, **split)
     bar = tqdm(train + val, "inspecting", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS)
     seen = [_read(pair) for pair in bar]
     splits = dict(zip(folder.SPLITS, (seen[: len(train)], seen[len(train) :]), strict=True))

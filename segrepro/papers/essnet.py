@@ -43,6 +43,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import conv2d, embedding, normalize
 
 from segrepro.datasets.base import IGNORE
+from segrepro.errors import InputError
 from segrepro.methods import Method, Step, full_precision, global_mean
 from segrepro.models import upsample
 from segrepro.neighbours import nearest
@@ -53,11 +54,14 @@ class EmbeddingHead(nn.Module):
     """d channels a pixel and one vector of d numbers a class, in place of the 1x1 classifier (Section 3.1).
 
     features (B, K, h, w) -> logits (B, C, h, w). width: K. d: None keeps the K features as they are (a cosine
-    classifier). normalisation: of pixels "after" or "before" up-sampling, and of classes; "none" for neither.
+    classifier). normalisation: of pixels "after" or "before" up-sampling, and of classes; "none" for neither. Raises
+    InputError for d < 1.
     """
 
     def __init__(self, width: int, classes: int, d: int | None, tau: float, normalisation: str = "after"):
         super().__init__()
+        if d is not None and d < 1:
+            raise InputError(f"d: {d} channels are none; give a whole number from 1")
         self.project = nn.Identity() if d is None else nn.Conv2d(width, d, kernel_size=1)
         self.class_embeddings = nn.Parameter(torch.empty(classes, d or width).uniform_(-1, 1))
         self.tau, self.normalisation = tau, normalisation

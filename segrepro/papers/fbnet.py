@@ -48,7 +48,12 @@ def blocks_with(pixels: Tensor, stride: int) -> Tensor:
 
 
 def block_targets(labels: Tensor, foreground: Sequence[int], stride: int) -> Tensor:
-    """Eqs. (1), (2): Y' (B, C_f, h, w), 1 where any pixel of a block has the class; labels (B, H, W)."""
+    """Eqs. (1), (2): Y' (B, C_f, h, w), 1 where any pixel of a block has the class; labels (B, H, W).
+
+    Raises InputError without a foreground class.
+    """
+    if not len(foreground):
+        raise InputError("foreground: the list of classes is empty; name at least one class")
     return blocks_with(labels[:, None] == torch.tensor([*foreground], device=labels.device).view(-1, 1, 1), stride)
 
 
@@ -111,9 +116,7 @@ class FBNet(Method):
         modulator: Literal["dfm", "convolution", "none"] = pydantic.Field(
             "dfm", description="what makes X_o of X_l: the modulator, a 1x1 convolution or nothing (Table 4)"
         )
-        bwbce_lambda: float = pydantic.Field(
-            1.0, ge=0, allow_inf_nan=False, description="weight of the loss on X_o, lambda_1 of Eq. (8)"
-        )
+        bwbce_lambda: float = pydantic.Field(1.0, ge=0, description="weight of the loss on X_o, lambda_1 of Eq. (8)")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

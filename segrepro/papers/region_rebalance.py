@@ -60,14 +60,19 @@ def region_features(features: Tensor, labels: Tensor, classes: int) -> tuple[Ten
 def log_prior(frequencies: Sequence[int] | np.ndarray, names: Sequence[str]) -> Tensor:
     """log F(k) (C,): what balanced softmax adds to the logits, from how often each class occurs in training.
 
-    A class that never occurs counts as once, with a warning that names it. Raises InputError for a negative frequency,
-    or if all are 0.
+    A class that never occurs counts as once, with a warning that names it. Raises InputError for a frequency that is
+    negative or no number, or if all are 0.
     """
     counts = np.asarray(frequencies, dtype=np.float64)
-    if wrong := [name for name, count in zip(names, counts, strict=True) if not count >= 0]:
-        raise InputError(f"prior: the frequency of {', '.join(wrong)} is negative; valid are counts of 0 or more")
+    if wrong := [name for name, count in zip(names, counts, strict=True) if not 0 <= count < np.inf]:
+        raise InputError(
+            f"prior: the frequency of {', '.join(wrong)} is negative or no number; valid are counts from 0"
+        )
     if not counts.any():
-        raise InputError("prior: all frequencies are 0: the training split has no labelled pixel. Check its masks.")
+        raise InputError(
+            "prior: all frequencies are 0, and at least one must be above: the training split has no labelled pixel. "
+            "Check its masks."
+        )
     if absent := [name for name, count in zip(names, counts, strict=True) if count == 0]:
         warnings.warn(f"in no training image: {', '.join(absent)}; frequency 0 is raised to 1", stacklevel=2)
     return torch.from_numpy(np.log(np.where(counts == 0, 1, counts))).float()

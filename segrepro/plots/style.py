@@ -15,6 +15,8 @@ COLOURS = {
     "ignore_label": "#E69F00",
     "oversample": "#CC79A7",
     "plain_weighted": "#000000",
+    "effective_number": "#5A4A42",
+    "hard_examples": "#B39B8E",
     "dropclass_weighted": "#009E73",
     "region_rebalance": "#882255",
     "region_branch": "#CC6677",
