@@ -17,6 +17,7 @@ from segrepro.errors import InputError
 ENTRIES = {"cpu": 2**18, "cuda": 2**22}  # pairs of pixel and class at a time: what a core's cache holds; 16 MiB
 LARGEST_RANGE = 80.0  # exp(-80) is still an ordinary number in float32
 UNIT = 1 + 1e-5  # the length of a unit vector, rounded
+LANES = 16  # products of so many columns, or a multiple, are twice as fast on a CPU as those of 13: d = 12 and one
 
 
 def exact_cross_entropy(x: Tensor, mu: Tensor, y: Tensor, tau: float, weight: Tensor | None = None) -> Tensor:
@@ -39,13 +40,21 @@ def has_fixed_shift(x: Tensor, mu: Tensor, tau: float) -> bool:
     return 4 / tau <= LARGEST_RANGE and bool(short)
 
 
+def _with_column(vectors: Tensor, column: Tensor | float) -> Tensor:
+    """Vectors (n, d) with a further column d, and zeros up to a multiple of LANES."""
+    n, d = vectors.shape
+    wide = vectors.new_zeros(n, -(-(d + 1) // LANES) * LANES)
+    wide[:, :d], wide[:, d] = vectors, column
+    return wide
+
+
 class _ExactCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, mu: Tensor, y: Tensor, tau: float, weight: Tensor) -> Tensor:
         fixed = has_fixed_shift(x, mu, tau)
-        one = x.new_ones(len(mu), 1)
-        bias = -mu.square().sum(1, keepdim=True) / tau - (1 / tau if fixed else 0)
-        to_logits, to_sums = torch.cat([2 / tau * mu, bias], 1), torch.cat([mu, one], 1)  # (C, d + 1) both
+        d = x.shape[1]
+        bias = -mu.square().sum(1) / tau - (1 / tau if fixed else 0)
+        to_logits, to_sums = _with_column(2 / tau * mu, bias), _with_column(mu, 1.0)  # (C, LANES * i) both
         wants_x, wants_mu = ctx.needs_input_grad[:2]
         loss, grad_x = x.new_empty(len(x)), torch.empty_like(x) if wants_x else None
         sums_mu = torch.zeros_like(to_sums)
@@ -53,20 +62,20 @@ class _ExactCrossEntropy(torch.autograd.Function):
         buffer = x.new_empty(min(rows, len(x)), len(mu))
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
-            x1 = torch.nn.functional.pad(x[part], (0, 1), value=1.0)  # (n, d + 1): the last column meets the bias
+            x1 = _with_column(x[part], 1.0)  # its column meets the bias
             z = torch.mm(x1, to_logits.T, out=buffer[: len(x1)])
             z_y = z.gather(1, y[part, None])
             top = 0 if fixed else z.amax(1, keepdim=True)
             e = (z if fixed else z.sub_(top)).exp_()
-            sums = e @ to_sums  # sum_c e_c mu_c, and in the last column sum_c e_c
-            s = sums[:, -1:]
+            sums = e @ to_sums  # sum_c e_c mu_c, and in column d sum_c e_c
+            s = sums[:, d, None]
             loss[part] = (s.log() + top - z_y)[:, 0]
             w = weight[part, None]
             if wants_x:
-                torch.mul(sums[:, :-1] / s - mu[y[part]], 2 / tau * w, out=grad_x[part])
+                torch.mul(sums[:, :d] / s - mu[y[part]], 2 / tau * w, out=grad_x[part])
             if wants_mu:
                 sums_mu.addmm_(e.T, x1 * (w / s)).index_add_(0, y[part], x1 * w, alpha=-1)
-        grad_mu = 2 / tau * (sums_mu[:, :-1] - mu * sums_mu[:, -1:]) if wants_mu else None
+        grad_mu = 2 / tau * (sums_mu[:, :d] - mu * sums_mu[:, d, None]) if wants_mu else None
         ctx.save_for_backward(grad_x, grad_mu)
         return loss.mul_(weight).sum()
 

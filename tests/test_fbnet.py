@@ -10,8 +10,8 @@ from splits import ArraySplit
 from torch.nn.functional import cross_entropy
 
 from segrepro import claims, evaluation, ledger, models, registry
-from segrepro.analysis.cost import flops
 from segrepro.analysis.effects import EFFECTS, NotJudged
+from segrepro.analysis.operations import flops
 from segrepro.datasets.base import IGNORE, Classes
 from segrepro.datasets.batches import Batch
 from segrepro.datasets.statistics import Statistics

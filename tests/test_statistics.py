@@ -17,7 +17,6 @@ def test_counts_by_hand():
     assert statistics.image_counts.tolist() == [2, 1, 1]
     assert statistics.co_occurrence.tolist() == [[2, 1, 1], [1, 1, 0], [1, 0, 1]]
     assert statistics.pixel_frequency.tolist() == [5 / 7, 1 / 7, 1 / 7]
-    assert statistics.image_frequency.tolist() == [1, 0.5, 0.5]
     assert statistics.pif == 5
     assert statistics.rif == 2
 

@@ -32,7 +32,8 @@ def of_run(run: Run) -> np.ndarray:
     """Similarity (C, C) of a run's classifier. Raises InputError if its record keeps no classifier (above 100 kB)."""
     if "classifier_weight" not in run.arrays:
         raise InputError(
-            f"{run.folder}: the record has no 'classifier_weight'. Train this run again with the network kept."
+            f"{run.folder}: the record has no 'classifier_weight': a matrix above 100 kB is not kept. Choose a data "
+            "set with fewer classes, or a network with fewer channels."
         )
     return similarity(run.arrays["classifier_weight"])
 

@@ -6,111 +6,110 @@ python -m segrepro.analysis.cost      measures the networks below and keeps the 
 import json
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from segrepro import models, registry
-from segrepro.datasets.batches import Batch, training_batches
-from segrepro.datasets.cityscapes_classes import CITYSCAPES_CLASSES
+from segrepro import ledger, models, registry
+from segrepro.datasets import colored_mnist, synthetic
+from segrepro.datasets.base import Dataset
+from segrepro.datasets.batches import training_batches
 from segrepro.datasets.statistics import Statistics, class_statistics
-from segrepro.datasets.synthetic import load
 from segrepro.errors import InputError
 from segrepro.files import RESULTS, write_atomically
-from segrepro.methods import Step
-from segrepro.parameters import find_device
+from segrepro.methods import Learner, Step
+from segrepro.parameters import Training, find_device
+from segrepro.training import make_optimiser
 
-SIZE, BATCH = (128, 256), 8
-NETWORKS = (("deeplabv3plus", "resnet50"), ("deeplabv3plus", "tf_efficientnet_lite0"))
-METHODS = ("dropclass", "region_rebalance", "fbnet", "essnet")
+# What is timed: the network, its data, how it is trained, whose steps, and how often. Scenes are label maps; digits are
+# whole images, as many as in MNIST, since LfF keeps an average of each.
+SCENES = ("dropclass", "region_rebalance", "fbnet", "essnet")
+DIGITS = ("lff", "lff_authors", "group_dro", "repair")
+TIMED = (
+    (Training(architecture="deeplabv3plus", encoder="resnet50", pretrained=False), SCENES, 7),
+    (Training(architecture="deeplabv3plus", encoder="tf_efficientnet_lite0", pretrained=False), SCENES, 7),
+    (Training(**colored_mnist.DEFAULTS), DIGITS, 300),
+)
 COSTS = RESULTS / "costs.json"
 
 
-def step_seconds(
-    architecture: str, encoder: str, names: Sequence[str], *, rounds: int = 7, device: str = "cpu"
-) -> dict[str, np.ndarray]:
-    """Seconds of one training step (forward, loss, backward, optimiser) of each method: name -> (rounds,).
+def scenes(size: tuple[int, int] = (128, 256), count: int = 8) -> Dataset:
+    """Generated scenes, just enough for a batch."""
+    return synthetic.load(size=size, train_scenes=count, val_scenes=1)
 
-    The methods take turns in every round, so that a drift of the machine hits all alike. The step is the one in the
-    middle of training, with a class dropped or not as drawn.
+
+def digits(count: int = 60_000) -> Dataset:
+    """Noise in the form of Colored MNIST: a step takes as long on it."""
+    random = np.random.default_rng(0)
+    grey, labels = random.integers(256, size=(count, 28, 28), dtype=np.uint8), np.arange(count) % 10
+    splits = {"train": (grey, labels), "val": (grey[:100], labels[:100])}
+    return colored_mnist.colored("noise", splits, colored_mnist.DEFAULTS, aligned_ratio=0.99, severity=3, swap=False)
+
+
+def step_seconds(
+    data: Dataset, parameters: Training, names: Sequence[str], *, rounds: int = 7, device: str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Seconds of one training step (forward, loss, backward, optimiser) of each configuration: name -> (rounds,).
+
+    They take turns in every round, so that a drift of the machine hits all alike. The step is one in the middle of
+    training, on one batch, with a class dropped or not as drawn.
     """
     device = find_device(device)
-    data = load(size=SIZE, train_scenes=BATCH, val_scenes=1)
-    statistics = class_statistics(data.train)
-    (batch,) = training_batches(
-        data.train, augmentation="none", crop_size=None, batch_size=BATCH, seed=0, start=0, stop=1
-    )
+    with warnings.catch_warnings():  # a batch's worth of scenes lacks classes
+        warnings.simplefilter("ignore", UserWarning)
+        statistics = class_statistics(data.train)
+        learners = {name: _learner(data, parameters, name, statistics).to(device).train() for name in names}
+    (batch,) = training_batches(data.train, augmentation="none", crop_size=None, batch_size=parameters.batch_size,
+                                seed=0, start=0, stop=1)  # fmt: skip
     batch = batch.to(device)
-    learners = {}
-    for name in names:
-        network = models.build(architecture, encoder, len(data.classes), pretrained=False)
-        learner = (
-            registry.build_learner(network, data.classes, statistics, registry.own_parameters([name], {}))
-            .to(device)
-            .train()
-        )
-        learners[name] = learner, torch.optim.SGD(learner.parameters(), lr=1e-3, momentum=0.9)
+    optimisers = {name: make_optimiser(learner, parameters) for name, learner in learners.items()}
 
     def seconds(name: str, turn: int) -> float:
-        learner, optimiser = learners[name]
         step = Step(50, 100, torch.Generator().manual_seed(turn), batch)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         began = time.perf_counter()
-        loss = sum(learner(batch, step).values())
-        optimiser.zero_grad()
+        loss = sum(learners[name](batch, step).values())
+        optimisers[name].zero_grad()
         loss.backward()
-        optimiser.step()
+        optimisers[name].step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    turns = tqdm(range(rounds + 1), desc=f"{architecture}/{encoder}", leave=False)
+    turns = tqdm(range(rounds + 1), desc=f"{parameters.architecture}/{parameters.encoder}", leave=False)
     times = [{name: seconds(name, turn) for name in names} for turn in turns]
     return {name: np.array([turn[name] for turn in times[1:]]) for name in names}  # the first round warms up
 
 
-def flops(
-    architecture: str, encoder: str, names: Sequence[str], size: tuple[int, int], *, training: bool = False,
-    output_stride: int | None = None,
-) -> int:  # fmt: skip
-    """Floating-point operations of one image of `size` through a network of 19 classes with the named methods.
-
-    Counted as PyTorch does, two for each multiply-add of convolutions and matrix products and none for the rest.
-    training: up to the losses, not just to the prediction. Nothing is computed, so it takes no time and no memory.
-    """
-    classes = CITYSCAPES_CLASSES
-    statistics = Statistics(np.ones(len(classes), dtype=np.int64), np.ones((1, len(classes)), dtype=bool))
-    with torch.device("meta"):
-        network = models.build(architecture, encoder, len(classes), output_stride=output_stride, pretrained=False)
-        learner = registry.build_learner(network, classes, statistics, registry.own_parameters(names, {})).eval()
-        batch = Batch(torch.zeros(1, 3, *size, dtype=torch.uint8), torch.zeros(1, *size, dtype=torch.int64),
-                      torch.zeros(1), [""])  # fmt: skip
-    with FlopCounterMode(display=False) as counter:
-        if training:
-            learner(batch, Step(0, 1, torch.Generator(), batch))
-        else:
-            learner.predict(batch.images)
-    return counter.get_total_flops()
+def _learner(data: Dataset, parameters: Training, name: str, statistics: Statistics) -> Learner:
+    network = models.build(
+        parameters.architecture, parameters.encoder, len(data.classes), pretrained=False,
+        size=data.train[0][0].shape[:2], input_divisor=parameters.input_divisor,
+    )  # fmt: skip
+    chosen = ledger.configuration(name)
+    own = registry.own_parameters(chosen.methods, chosen.fixed(parameters.optimiser))
+    return registry.build_learner(network, data.classes, statistics, own).to(memory_format=torch.channels_last)
 
 
 def measure(device: str = "cpu") -> list[dict[str, Any]]:
-    """Median ratio of each method's step to the plain step, pair by pair, with its quartiles."""
+    """Median ratio of each method's step to the plain step, turn by turn, with its quartiles; and both in ms."""
     rows = []
-    for architecture, encoder in NETWORKS:
-        seconds = step_seconds(architecture, encoder, ["plain", *METHODS], device=device)
-        for name in METHODS:
+    for parameters, names, rounds in TIMED:
+        data = digits() if parameters.architecture == "mlp" else scenes()
+        seconds = step_seconds(data, parameters, ["plain", *names], rounds=rounds, device=device)
+        for name in names:
             low, median, high = np.percentile(seconds[name] / seconds["plain"], [25, 50, 75])
             rows.append(
                 {
-                    "network": f"{architecture}/{encoder}",
-                    "size": list(SIZE),
-                    "batch": BATCH,
+                    "network": f"{parameters.architecture}/{parameters.encoder}",
+                    "size": list(data.train[0][0].shape[:2]),
+                    "batch": parameters.batch_size,
                     "method": name,
                     "device": device,
                     "machine": platform.machine(),
@@ -118,6 +117,8 @@ def measure(device: str = "cpu") -> list[dict[str, Any]]:
                     "torch": torch.__version__,
                     "ratio": round(median, 3),
                     "quartiles": [round(float(low), 3), round(float(high), 3)],
+                    "plain ms": round(1000 * float(np.median(seconds["plain"])), 2),
+                    "ms": round(1000 * float(np.median(seconds[name])), 2),
                 }
             )
     return rows
@@ -128,7 +129,7 @@ def recorded() -> pd.DataFrame:
     if not COSTS.exists():
         raise InputError(f"{COSTS} is missing: measure it with python -m segrepro.analysis.cost")
     table = pd.DataFrame(json.loads(COSTS.read_text())).set_index(["network", "method"])
-    return table[["ratio", "quartiles", "device", "threads", "torch"]]
+    return table[["ratio", "quartiles", "plain ms", "ms", "device", "threads", "torch"]]
 
 
 if __name__ == "__main__":

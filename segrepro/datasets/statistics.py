@@ -48,11 +48,6 @@ class Statistics:
         return self.pixel_counts / max(self.pixel_counts.sum(), 1)
 
     @property
-    def image_frequency(self) -> np.ndarray:
-        """(C,) share of the images that contain each class."""
-        return self.image_counts / max(self.images, 1)
-
-    @property
     def pif(self) -> float:
         """Pixel imbalance factor (Region Rebalance, Figure 5): most over least pixels of a class that occurs at all."""
         return imbalance_factor(self.pixel_counts)

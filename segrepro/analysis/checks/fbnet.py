@@ -6,8 +6,8 @@ import math
 import torch
 
 from segrepro.analysis.checks.registered import check, relative
-from segrepro.analysis.cost import flops
 from segrepro.analysis.dilution import block, gradients
+from segrepro.analysis.operations import flops
 from segrepro.datasets.base import IGNORE
 from segrepro.papers.fbnet import block_targets
 
