@@ -289,9 +289,7 @@ def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list
             )
         if "" not in by_class:
             found = pd.DataFrame([class_iou(run) for run in baseline]).mean()[list(by_class)]
-            at_floor = [
-                name for name, iou in found.items() if not iou >= FLOOR
-            ]  # nor is nan: a class that never occurs
+            at_floor = [name for name, iou in found.items() if not iou >= FLOOR]  # nan: it never occurs
             by_class = by_class.drop(columns=at_floor)
     label = f"{comparison.label}: {' against '.join(ledger.configuration(name).label for name in comparison.of)}"
     undefined = [name for name in by_class if by_class[name].isna().any()]

@@ -7,7 +7,7 @@ arrays that analyses need (classifier weights, erasure counts, example predictio
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,12 @@ def all_runs(*stores: Path) -> Iterator[Run]:
             if path.parent.name not in seen:
                 seen.add(path.parent.name)
                 yield load(path.parent)
+
+
+def paired(runs: Iterable[Run], others: Iterable[Run]) -> list[tuple[Run, Run]]:
+    """Each run with the other one of the same seed, where there is one, in order of seed."""
+    first, second = ({run.record.seed: run for run in found} for found in (runs, others))
+    return [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
 
 
 def publish(run: Run, store: Path = RESULTS) -> None:

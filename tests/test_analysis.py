@@ -5,10 +5,13 @@ import pytest
 import torch
 from factories import make_run
 
-from segrepro.analysis import confusion, correlation, erasure, imbalance
+from segrepro.analysis import confusion, correlation, cost, erasure, imbalance
+from segrepro.datasets import colored_mnist
 from segrepro.datasets.base import IGNORE, Classes
 from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
+from segrepro.parameters import Training
+from segrepro.runs import paired
 
 # correlation
 
@@ -165,3 +168,23 @@ def test_frequencies_by_pixels_and_images():
 def test_a_class_in_no_image_has_no_company():
     statistics = Statistics(np.array([1, 0]), np.array([[1, 0]], dtype=bool))
     np.testing.assert_array_equal(imbalance.conditional_co_occurrence(statistics), [[100, 0], [np.nan, np.nan]])
+
+
+def test_costs_are_of_one_step_of_each():
+    """In turns, without the round that warms up; a data set of scenes, and one of digits for what reads a bias."""
+    scenes = Training(architecture="fpn", encoder="resnet10t", pretrained=False, batch_size=2)
+    digits = Training(**colored_mnist.DEFAULTS | {"batch_size": 4})
+    for data, parameters, name in (
+        (cost.scenes((32, 64), 2), scenes, "essnet"),
+        (cost.digits(40), digits, "group_dro"),
+    ):
+        seconds = cost.step_seconds(data, parameters, ["plain", name], rounds=2)
+        assert {key: of.shape for key, of in seconds.items()} == {"plain": (2,), name: (2,)}
+        assert min(of.min() for of in seconds.values()) > 0
+
+
+def test_runs_are_paired_by_seed(tmp_path):
+    first, second = ([make_run(tmp_path, seed=s, methods=[m]) for s in seeds]
+                     for m, seeds in (("plain", (3, 0, 2)), ("dropclass", (2, 5, 3))))  # fmt: skip
+    assert paired(first, second) == [(first[2], second[0]), (first[0], second[2])]
+    assert paired(first, []) == []

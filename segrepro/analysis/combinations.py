@@ -8,7 +8,7 @@ import pandas as pd
 from segrepro import ledger, registry
 from segrepro.analysis.effects import mean_iou
 from segrepro.errors import InputError
-from segrepro.runs import Run
+from segrepro.runs import Run, paired
 from segrepro.verdict import mean_interval
 
 PAPERS = ("dropclass", "region_rebalance", "lff", "fbnet", "essnet")
@@ -35,10 +35,10 @@ def gains(runs_of: Callable[[str], list[Run]], classes: str | None = None) -> pd
 
     runs_of: the runs of a configuration by name. classes: "rare", "foreground" or "background", None for all.
     """
-    baseline, rows = {run.record.seed: run for run in runs_of("plain")}, []
+    baseline, rows = runs_of("plain"), []
     for first, second in combinations_with_replacement(PAPERS, 2):
         if not obstacle(first, second):
-            found = [run for run in runs_of(configuration_of(first, second)) if run.record.seed in baseline]
-            differences = [mean_iou(run, classes) - mean_iou(baseline[run.record.seed], classes) for run in found]
-            rows.append((first, second, *mean_interval(differences), len(found)))
+            pairs = paired(runs_of(configuration_of(first, second)), baseline)
+            differences = [mean_iou(run, classes) - mean_iou(other, classes) for run, other in pairs]
+            rows.append((first, second, *mean_interval(differences), len(pairs)))
     return pd.DataFrame(rows, columns=["first", "second", "gain", "low", "high", "seeds"])

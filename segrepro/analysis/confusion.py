@@ -7,7 +7,7 @@ import pandas as pd
 
 from segrepro import metrics
 from segrepro.errors import InputError
-from segrepro.runs import Run
+from segrepro.runs import Run, paired
 from segrepro.verdict import mean_interval
 
 
@@ -83,14 +83,13 @@ def taken_for(
     names = baseline[0].record.class_names
     if unknown := sorted({*others}.union(*labels.values()) - set(names)):
         raise InputError(f"no class {', '.join(unknown)}; the data set has {', '.join(names)}")
-    counts = [{run.record.seed: run.counts() for run in runs} for runs in (baseline, method)]
-    seeds = sorted(counts[0].keys() & counts[1].keys())
-    if not seeds:
+    pairs = paired(baseline, method)
+    if not pairs:
         raise InputError("the method and the baseline have no seed in common: record one, or choose other seeds")
     columns, rows = [names.index(name) for name in others], {}
     for title, classes in labels.items():
-        of = [np.array([kind[seed][[names.index(name) for name in classes]].sum(0) for seed in seeds])
-              for kind in counts]  # fmt: skip
+        chosen = [names.index(name) for name in classes]
+        of = [np.array([run.counts()[chosen].sum(0) for run in found]) for found in zip(*pairs, strict=True)]
         before, after = (100 * metrics.ratio(taken[:, columns].sum(1), taken.sum(1)) for taken in of)
         mostly = others[int(of[0].sum(0)[columns].argmax())]
         rows[title] = (before.mean(), after.mean(), *mean_interval(after - before), mostly)

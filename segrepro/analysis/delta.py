@@ -13,7 +13,7 @@ from scipy.ndimage import uniform_filter
 from segrepro import metrics
 from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
-from segrepro.runs import Record, Run
+from segrepro.runs import Record, Run, paired
 from segrepro.verdict import mean_interval
 
 SCORES = {"IoU": metrics.iou, "Acc": metrics.class_accuracy}
@@ -34,12 +34,10 @@ def frequencies(record: Record, by: str = "pixels") -> np.ndarray:
 
 def paired_gains(method: Sequence[Run], baseline: Sequence[Run], score: str = "IoU") -> pd.DataFrame:
     """Gains of a method in a score: one row a seed that both have, one column a class; nan where it has no score."""
-    of = [
-        {run.record.seed: SCORES[score](run.record.evaluations["val"]) for run in runs} for runs in (method, baseline)
-    ]
-    seeds = sorted(of[0].keys() & of[1].keys())
-    gains = np.array([100 * (of[0][seed] - of[1][seed]) for seed in seeds])
-    names = baseline[0].record.class_names
+    pairs, names = paired(method, baseline), baseline[0].record.class_names
+    seeds = [run.record.seed for run, _ in pairs]
+    of = ([SCORES[score](run.record.evaluations["val"]) for run in pair] for pair in pairs)
+    gains = np.array([100 * (after - before) for after, before in of])
     return pd.DataFrame(gains.reshape(len(seeds), len(names)), index=pd.Index(seeds, name="seed"), columns=names)
 
 

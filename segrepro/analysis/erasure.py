@@ -21,7 +21,7 @@ import torch
 from segrepro import metrics
 from segrepro.datasets.base import IGNORE, Split
 from segrepro.errors import InputError
-from segrepro.runs import Run
+from segrepro.runs import Run, paired
 from segrepro.verdict import FLOOR, mean_interval
 
 COUNTERFACTUAL = "erasure/counterfactual"  # the array of the scenes drawn without a class
@@ -324,10 +324,10 @@ def versions(split: Split, gone: str, watched: str, fill: Sequence[int] = (124, 
 
 def _comparisons(methods: Sequence[Run], baselines: Sequence[Run], evaluation: str) -> list[pd.DataFrame]:
     """`compare` of every seed of which both records have the measurement."""
-    of = [{run.record.seed: run for run in runs if evaluation in run.arrays} for runs in (methods, baselines)]
-    if not (seeds := sorted(of[0].keys() & of[1].keys())):
+    pairs = paired(*([run for run in runs if evaluation in run.arrays] for runs in (methods, baselines)))
+    if not pairs:
         raise InputError(f"no seed has '{evaluation}' in the records of both. {_REMEDY}")
-    return [compare(of[0][seed], of[1][seed], evaluation) for seed in seeds]
+    return [compare(method, baseline, evaluation) for method, baseline in pairs]
 
 
 def _most_frequent(names: pd.Series, count: int = 3) -> str:

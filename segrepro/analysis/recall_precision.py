@@ -11,7 +11,7 @@ import pandas as pd
 
 from segrepro import metrics
 from segrepro.metrics import Counts, Tallies
-from segrepro.runs import Run
+from segrepro.runs import Run, paired
 
 
 def false_positive_ratio(counts: Counts) -> np.ndarray:
@@ -70,11 +70,8 @@ def changes(method: Counts, baseline: Counts, names: Sequence[str], pixel_counts
 
 def paired_counts(method: Sequence[Run], baseline: Sequence[Run]) -> tuple[Tallies, Tallies]:
     """TP, FP and FN (seeds, C) of both, for the seeds that both have."""
-    found = [
-        {run.record.seed: metrics.tp_fp_fn(run.record.evaluations["val"]) for run in of} for of in (method, baseline)
-    ]
-    seeds = sorted(found[0].keys() & found[1].keys())
-    after, before = (Tallies(*np.stack([of[seed] for seed in seeds], axis=1)) for of in found)
+    pairs = ([metrics.tp_fp_fn(run.record.evaluations["val"]) for run in pair] for pair in paired(method, baseline))
+    after, before = (Tallies(*np.stack(counts, axis=1)) for counts in zip(*pairs, strict=True))
     return after, before
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from segrepro import ledger
 from segrepro.analysis.effects import mean_iou
 from segrepro.analysis.imbalance import rare_labels
-from segrepro.runs import Record, Run
+from segrepro.runs import Record, Run, paired
 from segrepro.verdict import FLOOR, INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, decide_each
 
 MARGIN = 0.5  # points of mean IoU: the smallest gain that matters
@@ -78,12 +78,7 @@ def _rare_classes(record: Record) -> tuple[str, ...]:
 
 def _pairs(runs: Mapping[str, Sequence[Run]], baseline: str) -> dict[str, list[tuple[Run, Run]]]:
     """By configuration that has any, its runs with the baseline's of the same seeds."""
-    before = {run.record.seed: run for run in runs.get(baseline, ())}
-    pairs = {
-        name: [(run, before[run.record.seed]) for run in found if run.record.seed in before]
-        for name, found in runs.items()
-        if name != baseline
-    }
+    pairs = {name: paired(found, runs.get(baseline, ())) for name, found in runs.items() if name != baseline}
     return {name: found for name, found in pairs.items() if found}
 
 

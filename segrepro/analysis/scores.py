@@ -9,7 +9,7 @@ from segrepro import claims, datasets, ledger, metrics
 from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
-from segrepro.runs import Run, all_runs
+from segrepro.runs import Run, all_runs, paired
 from segrepro.verdict import NOT_JUDGED, mean_interval
 
 KINDS = {
@@ -173,10 +173,9 @@ def gains(runs: Mapping[str, Sequence[Run]], baseline: str = "plain", subset: st
     Columns: ΔmIoU with its 95 % t-interval (low, high; nan with one seed), the gain of a subset of classes, "rare",
     "foreground" or "background" (nan where the data set names none), seeds.
     """
-    before, rows = {run.record.seed: run for run in runs[baseline]}, {}
+    rows = {}
     for name in (name for name in runs if name != baseline):
-        pairs = [(run, before[run.record.seed]) for run in runs[name] if run.record.seed in before]
-        if pairs:
+        if pairs := paired(runs[name], runs[baseline]):
             every, part = (
                 np.array([_mean_iou(run, of) - _mean_iou(other, of) for run, other in pairs]) for of in (None, subset)
             )
