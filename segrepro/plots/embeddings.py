@@ -197,8 +197,14 @@ def scaling_curves(rows: pd.DataFrame, batches: pd.DataFrame, printed: pd.DataFr
         panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.minorticks_off()
         panel.set_xlabel("classes")
-    paper = Line2D([], [], color=DARK, marker="D", markerfacecolor="white", linewidth=0, label="the paper's Table 4")
-    figure.legend(handles=[*axes[0, 0].lines, paper], loc="outside lower center", ncols=3, frameon=False)
+    paper = [
+        Line2D(
+            [], [], color=colour_of(name), marker="D", markerfacecolor="white", linewidth=0, label=f"the paper's, {of}"
+        )
+        for name, of in (("plain", "all classes at once"), ("essnet", "k nearest"))
+    ]
+    handles = [*axes[0, 0].lines, *paper]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=3.5, frameon=False)
     return figure
 
 
