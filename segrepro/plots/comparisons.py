@@ -169,7 +169,8 @@ def remedy_gains(table: pd.DataFrame, rare: Sequence[str]) -> Figure:
                 linewidths=0.5, cbar_kws={"label": "ΔIoU (points)"})  # fmt: skip
     for cell, sure in zip(axes.texts, (values.abs() > reaches).to_numpy()[values.notna()], strict=True):
         cell.set_weight("bold" if sure else "normal")
-    axes.set_xticklabels([textwrap.fill(label_of(name), 18) for name in values], rotation=0)
+    letters = min(18, 90 // len(values.columns))  # what fits over a column
+    axes.set_xticklabels([textwrap.fill(label_of(name), letters) for name in values], rotation=0)
     axes.set_yticklabels([name + (" †" if name in rare else "") for name in values.index], rotation=0)
     axes.tick_params(length=0)
     axes.set(xlabel="", ylabel="")
