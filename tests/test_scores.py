@@ -69,3 +69,9 @@ def test_verdicts_are_drawn_in_the_order_of_the_data_sets():
     (axes,) = plots.verdict_counts(board).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["any data", "synthetic", "camvid", "no data yet"]
     assert axes.yaxis_inverted()
+    other = board[board["data"] == "synthetic"].assign(data="synthetic (architecture pspnet)")
+    (axes,) = plots.verdict_counts(pd.concat([board, other])).axes
+    assert [label.get_text() for label in axes.get_yticklabels()][1:3] == [
+        "synthetic",
+        "synthetic (architecture pspnet)",
+    ]

@@ -115,7 +115,8 @@ def verdict_counts(board: pd.DataFrame) -> Figure:
     verdicts = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
     data = board["data"].replace({"any": "any data", "-": "no data yet"})
     table = pd.crosstab(data, verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
-    table = table.loc[[name for name in ("any data", *datasets.NAMES, "no data yet") if name in table.index]]
+    order = ["any data", *datasets.NAMES, "no data yet"]  # and after a data set its other settings
+    table = table.loc[sorted(table.index, key=lambda name: (order.index(name.partition(" (")[0]), name))]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
     left = np.zeros(len(table))
     for verdict, counts in table.items():
