@@ -88,10 +88,15 @@ def _window_starts(whole: int, window: int) -> list[int]:
 
 def count(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
     """Counts (B, C, C) of each image: labels and predictions (B, H, W)."""
-    images = torch.arange(len(labels), device=labels.device).view(-1, 1, 1).expand_as(labels)
-    known = labels != IGNORE
-    cells = (images[known] * classes + labels[known]) * classes + predictions[known]
+    cells = _cells(torch.arange(len(labels), device=labels.device), labels, predictions, classes)
     return torch.bincount(cells, minlength=len(labels) * classes**2).view(-1, classes, classes)
+
+
+def _cells(index: Tensor, labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Where each labelled pixel counts in (n, C, C): index (B,) below n, labels and predictions (B, H, W)."""
+    known = labels != IGNORE
+    index = index.view(-1, 1, 1).expand_as(labels)
+    return (index[known] * classes + labels[known]) * classes + predictions[known]
 
 
 def confusion_counts(
@@ -113,14 +118,14 @@ def confusion_counts(
     with torch.inference_mode(), testing(learner):
         for batch in batches_of(split, learner, batch_size, description):
             batch = batch.to(device)
-            known = batch.labels != IGNORE
-            label, predicted = batch.labels[known], predict(batch.images).argmax(1)[known]
+            predicted = predict(batch.images).argmax(1)
             if tallied:
-                right = label == predicted
-                cells = torch.cat([label[right], classes + predicted[~right], 2 * classes + label[~right]])
+                right = batch.labels == predicted
+                wrong = ~right & (batch.labels != IGNORE)
+                cells = [batch.labels[right], classes + predicted[wrong], 2 * classes + batch.labels[wrong]]
+                cells = torch.cat(cells)
             else:
-                group = group_of[batch.index.cpu()].to(device).view(-1, 1, 1).expand_as(known)[known]
-                cells = (group * classes + label) * classes + predicted
+                cells = _cells(group_of[batch.index.cpu()].to(device), batch.labels, predicted, classes)
             total += torch.bincount(cells, minlength=len(total))
     counts = sum_over_processes(total).view(shape).cpu().numpy()
     return metrics.Tallies(*counts) if tallied else counts

@@ -26,15 +26,6 @@ from segrepro.methods import Learner, Step
 from segrepro.parameters import Training, find_device
 from segrepro.training import make_optimiser
 
-# What is timed: the network, its data, how it is trained, whose steps, and how often. Scenes are label maps; digits are
-# whole images, as many as in MNIST, since LfF keeps an average of each.
-SCENES = ("dropclass", "region_rebalance", "fbnet", "essnet")
-DIGITS = ("lff", "lff_authors", "group_dro", "repair")
-TIMED = (
-    (Training(architecture="deeplabv3plus", encoder="resnet50", pretrained=False), SCENES, 7),
-    (Training(architecture="deeplabv3plus", encoder="tf_efficientnet_lite0", pretrained=False), SCENES, 7),
-    (Training(**colored_mnist.DEFAULTS), DIGITS, 300),
-)
 COSTS = RESULTS / "costs.json"
 
 
@@ -49,6 +40,17 @@ def digits(count: int = 60_000) -> Dataset:
     grey, labels = random.integers(256, size=(count, 28, 28), dtype=np.uint8), np.arange(count) % 10
     splits = {"train": (grey, labels), "val": (grey[:100], labels[:100])}
     return colored_mnist.colored("noise", splits, colored_mnist.DEFAULTS, aligned_ratio=0.99, severity=3, swap=False)
+
+
+# What is timed: the data, how the network is trained, whose steps, and how often. Scenes are label maps; digits are
+# whole images, as many as in MNIST, since LfF keeps an average of each.
+ON_SCENES = ("dropclass", "region_rebalance", "fbnet", "essnet")
+ON_DIGITS = ("lff", "lff_authors", "group_dro", "repair")
+TIMED = (
+    (scenes, Training(architecture="deeplabv3plus", encoder="resnet50", pretrained=False), ON_SCENES, 7),
+    (scenes, Training(architecture="deeplabv3plus", encoder="tf_efficientnet_lite0", pretrained=False), ON_SCENES, 7),
+    (digits, Training(**colored_mnist.DEFAULTS), ON_DIGITS, 300),
+)
 
 
 def step_seconds(
@@ -100,8 +102,8 @@ def _learner(data: Dataset, parameters: Training, name: str, statistics: Statist
 def measure(device: str = "cpu") -> list[dict[str, Any]]:
     """Median ratio of each method's step to the plain step, turn by turn, with its quartiles; and both in ms."""
     rows = []
-    for parameters, names, rounds in TIMED:
-        data = digits() if parameters.architecture == "mlp" else scenes()
+    for make, parameters, names, rounds in TIMED:
+        data = make()
         seconds = step_seconds(data, parameters, ["plain", *names], rounds=rounds, device=device)
         for name in names:
             low, median, high = np.percentile(seconds[name] / seconds["plain"], [25, 50, 75])
