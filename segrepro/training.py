@@ -139,7 +139,7 @@ def _step(
     batch = step.batch = batch.to(accelerator.device, non_blocking=True)
     with accelerator.autocast():
         terms = model(batch, step)
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad()
     accelerator.backward(sum(terms.values()))
     optimiser.step()
     return {name: value.detach() for name, value in terms.items()}

@@ -103,6 +103,20 @@ def test_packaged_imagenet_weights_are_the_pretrained_ones():
     assert first["model.bn1.running_var"].std() > 0
 
 
+def test_a_single_position_is_classified_as_by_the_convolution():
+    classifier = models.PointwiseConvolution(7, 5).double()
+    features = torch.randn(3, 7, 1, 1, dtype=torch.float64)
+    wide = features.expand(3, 7, 2, 1)  # two positions: computed by the convolution
+    assert torch.allclose(classifier(features).expand(3, 5, 2, 1), classifier(wide), rtol=1e-12)
+
+
+def test_maps_of_the_size_asked_for_are_left_as_they_are():
+    x = torch.randn(2, 3, 4, 5)
+    resized = torch.nn.functional.interpolate(x, size=(4, 5), mode="bilinear", align_corners=False)
+    assert models.upsample(x, (4, 5)) is x
+    assert torch.equal(resized, x)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -77,7 +77,7 @@ def step_seconds(
             torch.cuda.synchronize(device)
         began = time.perf_counter()
         loss = sum(learners[name](batch, step).values())
-        optimisers[name].zero_grad()
+        learners[name].zero_grad()
         loss.backward()
         optimisers[name].step()
         if device.type == "cuda":
