@@ -17,9 +17,8 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from segrepro import datasets, evaluation, grad_cam, ledger, metrics, models, provenance, registry, training
+from segrepro import datasets, evaluation, ledger, metrics, models, provenance, registry, training
 from segrepro import runs as store
-from segrepro.analysis import activation
 from segrepro.datasets.base import Split
 from segrepro.datasets.batches import in_memory
 from segrepro.datasets.statistics import Statistics, class_statistics
@@ -31,15 +30,7 @@ from segrepro.processes import is_main, wait_for_all
 
 ARRAY_LIMIT = 100_000  # bytes; a larger classifier or map is not kept in a record
 EXAMPLES = 12  # predictions of validation samples kept for pictures
-EMBEDDED = 2  # of them, those whose pixel embeddings can be added
 MAPPED = 4  # of them, those of which maps are kept too
-# What can be measured of a trained network when a claim or a notebook asks for it, by the name of the record's array:
-# functions of a learner, the validation split and, by keyword, the device, that give the array, or by name several.
-MEASUREMENTS = {
-    "erasure": evaluation.erasure_counts,
-    "erasure/counterfactual": evaluation.counterfactual_counts,
-    "activation": grad_cam.activations,
-}
 
 
 class Experiment:
@@ -203,47 +194,6 @@ class Experiment:
             ) from error
         return learner.to(self.device)
 
-    def measure(self, array: str, found: Sequence[store.Run]) -> None:
-        """Add one of MEASUREMENTS to each run that lacks it and whose network lies in `runs_dir`; of the others it is
-        said that they have none.
-
-        Raises InputError for another name, or if the data cannot give it.
-        """
-        if array not in MEASUREMENTS:
-            raise InputError(f"no measurement '{array}'; there are {', '.join(MEASUREMENTS)}")
-        for run in self._with_network([run for run in found if array not in run.arrays], array):
-            values = MEASUREMENTS[array](self.learner(run), self.dataset.val, device=self.device)
-            if is_main():
-                run.add_arrays(**values if isinstance(values, Mapping) else {array: values})
-
-    def measure_activation_maps(self, found: Sequence[store.Run], pairs: Sequence[activation.Pair]) -> None:
-        """Add to each run whose network lies in `runs_dir` the class-activation maps of further pairs of classes than
-        those of Figure 4 of DropClass, which `measure` adds, where missing.
-        """
-        found = [run for run in found if run.network_path.exists()]
-        wanted = activation.telling_images(self.dataset.val, pairs) if found else {}
-        for run in found:
-            kept = activation.stored_maps(run.arrays)
-            missing = {pair: index for pair, index in wanted.items()
-                       if not {(index, c) for c in self.dataset.classes.indices(pair)} <= {*kept}}  # fmt: skip
-            if missing:
-                maps = grad_cam.activation_maps(self.learner(run), self.dataset.val, missing, device=self.device)
-                if is_main():
-                    run.add_arrays(**maps)
-
-    def measure_embeddings(self, found: list[store.Run]) -> None:
-        """Add to each run the pixel embeddings of the first of its examples (ESSNet Figures 10, 11), where missing."""
-        lacking = [run for run in found if not evaluation.stored_embeddings(run.arrays)]
-        for run in self._with_network(lacking, "pixel embeddings"):
-            learner = self.learner(run)
-            if not hasattr(learner.network.classifier, "pixel_embeddings"):
-                print(f"{run.record.key}: its method has no pixel embeddings. Use essnet.")
-                continue
-            indices = sorted(evaluation.stored_examples(run.arrays))[:EMBEDDED]
-            arrays = evaluation.example_embeddings(learner, self._splits[1], indices, device=self.device)
-            if is_main():
-                run.add_arrays(**arrays)
-
     def _require_same_setting(self, run: store.Run) -> None:
         """Raises InputError if a run's data or network are not this experiment's."""
         usual = Training().model_dump()  # records older than a parameter had its default
@@ -256,15 +206,6 @@ class Experiment:
             raise InputError(
                 f"{run.folder} was trained with another {', '.join(differ)}. Make an Experiment with its parameters."
             )
-
-    def _with_network(self, found: Sequence[store.Run], what: str) -> list[store.Run]:
-        """The runs whose network lies in `runs_dir`; of the others it is said that `what` cannot be measured."""
-        for run in (run for run in found if not run.network_path.exists()):
-            print(
-                f"{run.record.key}: there is no network to measure {what} on, only the record. "
-                f"`Experiment.train` trains it again, into {self.setup.runs_dir}."
-            )
-        return [run for run in found if run.network_path.exists()]
 
     def examples(self, found: Mapping[str, store.Run], indices: Sequence[int] | None = None) -> dict[str, list]:
         """Columns of a picture, one array an example: "image" (H, W, 3) uint8, "ground truth" (H, W), and each named

@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 
-from segrepro import ledger, runs
+from segrepro import ledger, measuring, runs
 from segrepro.errors import BusyError, InputError
-from segrepro.experiment import MEASUREMENTS, Experiment
+from segrepro.experiment import Experiment
+from segrepro.measuring import MEASUREMENTS
 from segrepro.processes import is_main
 
 # One thread each. And glibc is to keep freed memory: activations above 32 MB would go back to the system at every step,
@@ -73,7 +74,7 @@ def record(options: argparse.Namespace) -> None:
                 only_published = published is not None and not (folder / runs.RECORD).exists()
                 run = published if only_published else experiment.train(name, seed)
                 for array in arrays:
-                    where.measure(array, [run])
+                    measuring.measure(where, array, [run])
                 if is_main():
                     runs.publish(run)
         except BusyError:

@@ -11,12 +11,13 @@ from splits import ArraySplit
 from test_evaluation import CPU, Colours, assert_as_made
 from test_training import TINY
 
-from segrepro import claims, evaluation, ledger, plots, records
+from segrepro import claims, evaluation, ledger, measuring, plots, records
 from segrepro.analysis import erasure
 from segrepro.datasets.base import IGNORE
 from segrepro.datasets.synthetic import SyntheticScenes
 from segrepro.errors import InputError
-from segrepro.experiment import MEASUREMENTS, Experiment
+from segrepro.experiment import Experiment
+from segrepro.measuring import MEASUREMENTS
 from segrepro.runs import Run
 
 NAMES = ("road", "car", "train", "sky", "pole")
@@ -111,13 +112,13 @@ def train_two(tmp_path_factory):
     chosen = Experiment(TINY | {"iterations": 2, "runs_dir": str(folder), "train": True})
     found = {name: chosen.runs(name) for name in ("plain", "dropclass")}
     for array in ("erasure", erasure.COUNTERFACTUAL):
-        chosen.measure(array, [run for those in found.values() for run in those])
+        measuring.measure(chosen, array, [run for those in found.values() for run in those])
     return chosen, found
 
 
 def test_an_unknown_measurement_is_an_error(trained):
     with pytest.raises(InputError, match="no measurement 'erasures'; there are erasure, erasure/counterfactual"):
-        trained[0].measure("erasures", [])
+        measuring.measure(trained[0], "erasures", [])
 
 
 def test_what_is_recorded_of_a_configuration():
@@ -137,7 +138,7 @@ def test_a_published_record_is_complete_with_all_its_arrays(trained, monkeypatch
     monkeypatch.setattr(ledger, "configurations_needed", lambda dataset, array=None: {"plain": 1})
     monkeypatch.setattr(records, "Experiment", lambda values: chosen)
     monkeypatch.setattr(Experiment, "train", lambda self, name, seed: asked.append(name) or run)
-    monkeypatch.setattr(Experiment, "measure", lambda self, array, runs: asked.append(array))
+    monkeypatch.setattr(measuring, "measure", lambda where, array, runs: asked.append(array))
     monkeypatch.setattr(records.runs, "publish", lambda run: asked.append("published"))
     options = SimpleNamespace(dataset="synthetic", data_root=None, seeds=None, runs_dir="", device="cpu", only=None)
     published = SimpleNamespace(arrays=dict.fromkeys(MEASUREMENTS))
@@ -407,7 +408,7 @@ def test_while_a_run_is_measured_no_other_process_takes_it(trained, monkeypatch)
     (run,) = found["plain"]
     locked = []
 
-    def measure(self, array, runs):
+    def measure(where, array, runs):
         try:
             with filelock.FileLock(run.folder / "lock", timeout=0):  # as another process would
                 locked.append(False)
@@ -417,7 +418,7 @@ def test_while_a_run_is_measured_no_other_process_takes_it(trained, monkeypatch)
 
     monkeypatch.setattr(ledger, "configurations_needed", lambda dataset, array=None: {"plain": 1})
     monkeypatch.setattr(records, "Experiment", lambda values: chosen)
-    monkeypatch.setattr(Experiment, "measure", measure)
+    monkeypatch.setattr(measuring, "measure", measure)
     monkeypatch.setattr(records.runs, "publish", lambda run: None)
     options = SimpleNamespace(dataset="synthetic", data_root=None, seeds=None, runs_dir="", device="cpu", only=None)
     before = dict(run.arrays)  # read, so cached, before the others are added

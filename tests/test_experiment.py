@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_training import TINY
 
-from segrepro import datasets, evaluation, experiment, ledger, plots, records, runs, training
+from segrepro import datasets, evaluation, experiment, ledger, measuring, plots, records, runs, training
 from segrepro.errors import BusyError, InputError
 from segrepro.experiment import Experiment
 from segrepro.files import RESULTS
@@ -432,7 +432,7 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
     np.testing.assert_array_equal(found.arrays["classifier_weight"], weight)
     with pytest.raises(InputError, match="network.safetensors is not there.* trains this run again, into"):
         chosen.learner(found)
-    chosen.measure("erasure", [found])
+    measuring.measure(chosen, "erasure", [found])
     assert f"{found.record.key}: there is no network" in capsys.readouterr().out
     runs.publish(found, results)  # on itself: nothing happens
     assert found.record == run.record
@@ -440,12 +440,12 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
 
 def test_erasure_is_measured_once(finished, monkeypatch):
     chosen, run = finished
-    chosen.measure("erasure", [run])
+    measuring.measure(chosen, "erasure", [run])
     (again,) = chosen.runs("dropclass")
     assert again.arrays["erasure"].shape == (19, 3, 19)
     assert "classifier_weight" in again.arrays
-    monkeypatch.setitem(experiment.MEASUREMENTS, "erasure", lambda *a, **k: pytest.fail("measured again"))
-    chosen.measure("erasure", [again])
+    monkeypatch.setitem(measuring.MEASUREMENTS, "erasure", lambda *a, **k: pytest.fail("measured again"))
+    measuring.measure(chosen, "erasure", [again])
 
 
 def test_examples_of_different_sizes_are_trained_on_stored_and_drawn(tmp_path):

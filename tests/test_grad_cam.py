@@ -19,8 +19,9 @@ from segrepro.batch import NOTEBOOKS
 from segrepro.datasets.base import Classes
 from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
-from segrepro.experiment import MEASUREMENTS, Experiment
+from segrepro.experiment import Experiment
 from segrepro.grad_cam import class_activation
+from segrepro.measuring import MEASUREMENTS
 from segrepro.methods import Learner
 from segrepro.models import Network, Stage, build
 

@@ -8,7 +8,7 @@ from factories import NAMES, make_run, texts
 from matplotlib.colors import to_hex
 from test_training import TINY
 
-from segrepro import evaluation, plots, runs
+from segrepro import evaluation, measuring, plots, runs
 from segrepro.analysis import correlation, embeddings, footprint, scaling
 from segrepro.datasets import many_classes
 from segrepro.datasets.base import Classes
@@ -161,7 +161,7 @@ def test_pixel_embeddings_are_recorded_once_and_agree_with_the_prediction(traine
     chosen, found = trained
     run = found["essnet"]
     monkeypatch.setattr(evaluation, "EMBEDDING_LIMIT", 2000)
-    chosen.measure_embeddings([run])
+    measuring.measure_embeddings(chosen, [run])
     stored = evaluation.stored_embeddings(runs.load(run.folder).arrays)
     assert list(stored) == sorted(evaluation.stored_examples(run.arrays))[:2]
     mu = run.arrays["classifier_weight"]
@@ -176,16 +176,16 @@ def test_pixel_embeddings_are_recorded_once_and_agree_with_the_prediction(traine
         chosen_class = np.take_along_axis(distances, own[..., None].astype(int), axis=2)[..., 0]
         assert (chosen_class <= distances.min(axis=2) + 2e-3).all()
     monkeypatch.setattr(evaluation, "example_embeddings", lambda *a, **k: pytest.fail("measured again"))
-    chosen.measure_embeddings([run])
+    measuring.measure_embeddings(chosen, [run])
     assert capsys.readouterr().out == ""
 
 
 def test_where_pixel_embeddings_cannot_be_had_it_is_said(trained, tmp_path, capsys):
     chosen, found = trained
-    chosen.measure_embeddings([found["plain"]])
+    measuring.measure_embeddings(chosen, [found["plain"]])
     assert f"{found['plain'].record.key}: its method has no pixel embeddings. Use essnet." in capsys.readouterr().out
     record = make_run(tmp_path, methods=["essnet"])
-    chosen.measure_embeddings([record])
+    measuring.measure_embeddings(chosen, [record])
     assert f"{record.record.key}: there is no network" in capsys.readouterr().out
     assert evaluation.stored_embeddings(record.arrays) == {}
 
