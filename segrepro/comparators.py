@@ -222,11 +222,14 @@ class GroupDRO(Method):
 
     The groups are the cells of a class and a value of the bias attribute that occur in training.
 
-    1. The paper draws a group uniformly, then a sample of it. Batches are drawn here as in plain training, as LfF's
-       comparison leaves it open; a group that a batch lacks has no loss in it, and its q changes by normalisation only.
+    1. The paper draws one group uniformly, then samples of it. A batch here mixes groups, of which each sample's is
+       uniform up to a rounding by an eighth at most; a group that a batch lacks has no loss in it, and its q changes by
+       normalisation only. Images of several classes are drawn as in plain training.
     2. The paper's adjustment for small groups is left out, and its strong regularisation is left to `weight_decay`.
     3. Class weights in force cancel out in the mean of a group. In label maps a pixel has the group of its own class.
     """
+
+    version = 2  # 1: batches drawn as in plain training
 
     class Parameters(Method.Parameters):
         group_dro_step: float = pydantic.Field(0.01, gt=0, description="step size eta of the group weights")
@@ -239,6 +242,13 @@ class GroupDRO(Method):
         weights[of_class, groups.index[image]] = 1
         self.register_buffer("group_weights", weights / weights.sum())  # q (C, G)
         self.register_buffer("value_of", torch.from_numpy(groups.index), persistent=False)
+
+    def repeats(self, presence: np.ndarray) -> np.ndarray | None:
+        if (presence.sum(axis=1) != 1).any():
+            return None
+        cell = presence.argmax(axis=1) * self.group_weights.shape[1] + self.value_of.numpy()
+        counts = np.bincount(cell)
+        return np.rint(4 * counts.max() / counts[cell]).astype(np.int64)
 
     def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
         logits, known = upsample(full_precision(self.network.classifier(features)), labels.shape[-2:]), labels != IGNORE

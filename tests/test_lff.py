@@ -346,6 +346,19 @@ def test_group_dro_worked_by_hand_over_two_steps():
     assert loss == pytest.approx(12 / 28 * HARD)
 
 
+def test_group_dro_draws_all_groups_equally_often():
+    labels, values = np.repeat([0, 0, 1, 1], [90, 7, 2, 40]), np.repeat([0, 1, 0, 1], [90, 7, 2, 40])
+    repeats = learner_of(["group_dro"], statistics_of(labels, values)).methods[0].repeats(np.eye(2, dtype=bool)[labels])
+    drawn = np.bincount(2 * labels + values, repeats)
+    np.testing.assert_allclose(drawn / drawn.max(), 1, atol=1 / 8)
+    assert (drawn[0], drawn[2]) == (360, 360)
+
+
+def test_group_dro_draws_label_maps_as_plain_training():
+    method = learner_of(["group_dro"], statistics_of([0, 1], [0, 1])).methods[0]
+    assert method.repeats(np.array([[True, True], [False, True]])) is None
+
+
 def test_the_gradient_of_group_dro_weighs_the_groups_means():
     statistics, batch = statistics_of([0, 0, 1], [0, 0, 1]), batch_of([0, 0, 1])
     subject = learner_of(["group_dro"], statistics)
