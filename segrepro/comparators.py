@@ -158,8 +158,8 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """V-Net's Dice loss, 1 - (2 sum pg + 1) / (sum p^2 + sum g + 1) over the labelled pixels of each image and class,
     averaged over both.
 
-    logits (B, C, h, w), up-sampled to the labels' size, labels (B, H, W) -> scalar. The added 1, mmsegmentation's
-    default, defines the loss for a class that an image lacks.
+    logits (B, C, h, w), up-sampled to the labels' size, labels (B, H, W) -> scalar. The added 1, the default of
+    mmsegmentation 0.x, defines the loss for a class that an image lacks.
     """
     probability = upsample(full_precision(logits), labels.shape[-2:]).softmax(dim=1)  # p
     probability = probability * (labels != IGNORE)[:, None]
@@ -188,19 +188,31 @@ class Dice(Method):
 
 
 class CosineClassifier(Method):
-    """The network's K features and one vector a class, all of unit length, and the softmax over all classes: ESSNet
-    without its d channels and without truncation, at the memory of C channels.
+    """The network's K features and one vector a class, all of unit length, and the softmax over all classes, at the
+    memory of C channels: ESSNet without its d channels, truncation and margin.
+
+    Pixels are brought to unit length before up-sampling, as the logits are cosines of the features. The class vectors
+    keep the network's momentum and schedule. At its learning rate AdamW hardly moves them in a few hundred steps: they
+    stay the random directions that they began as, and the features come to them. `embedding_learning_rate` sets theirs
+    apart, without weight decay then.
     """
 
     class Parameters(Method.Parameters):
         cosine_tau: float = pydantic.Field(
             0.05, gt=0, description="temperature of squared distances, as in ESSNet: cosines are divided by half of it"
         )
+        embedding_learning_rate: float | None = pydantic.Field(
+            None, gt=0, description="of the class vectors; none: the network's"
+        )
 
     def classifier(self) -> nn.Module:
         return EmbeddingHead(
             self.network.classifier.in_channels, len(self.classes), None, self.own.cosine_tau, "before"
         )
+
+    def parameter_groups(self) -> list[dict]:
+        vectors, rate = self.network.classifier.class_embeddings, self.own.embedding_learning_rate
+        return [] if rate is None else [{"params": [vectors], "weight_decay": 0.0, "lr": rate}]
 
 
 # What LfF is compared with: these two read the bias attribute of every training image
@@ -222,9 +234,10 @@ class GroupDRO(Method):
 
     The groups are the cells of a class and a value of the bias attribute that occur in training.
 
-    1. The paper draws one group uniformly, then samples of it. A batch here mixes groups, of which each sample's is
-       uniform up to a rounding by an eighth at most; a group that a batch lacks has no loss in it, and its q changes by
-       normalisation only. Images of several classes are drawn as in plain training.
+    1. The paper draws one group uniformly, then samples of it. A batch here mixes groups; they are drawn equally often
+       up to the rounding of how often an image is repeated in an epoch, a ninth of it at most. A group that a batch
+       lacks has no loss in it, and its q changes by normalisation only. Data in which some image has several classes,
+       or none, are drawn as in plain training.
     2. The paper's adjustment for small groups is left out, and its strong regularisation is left to `weight_decay`.
     3. Class weights in force cancel out in the mean of a group. In label maps a pixel has the group of its own class.
     """
@@ -310,9 +323,11 @@ class Repair(Method):
        all samples of a cell of class and value get the same gradient, and the best classifier is known: only the cells'
        weights are trained, by gradient descent from 1/2, without chance.
     2. One of our steps is worth an epoch of the authors' code (rate 10, batches of 128). That code makes 200, which
-       leave a bias of 0.9 where 99 % of the samples are aligned; we go on until REPAIR_BIAS is reached.
-    3. Of the paper's ways to use the weights there are "sample" and "threshold" (all from 1/2 on, its code's default).
-       Ranking has nothing to rank within a cell. The subset is drawn once, from the seed of the run.
+       leave a bias of 0.9 where 99 % of the samples are aligned; we go on until REPAIR_BIAS is reached. Where most
+       cells are empty that can cost a class its last image, which a warning says: the bias of the others falls by it.
+    3. Of the paper's ways to use the weights there are "sample" and "threshold" (all above 1/2 in its code, by default;
+       here from 1/2 on, which keeps all where there is no bias). Ranking, which orders whole cells here, there is not.
+       The subset is drawn once, from the seed of the run.
     4. Training takes as many steps as every other method's, so what is kept is seen more often: at 99 % of Colored
        MNIST some hundreds of images, thousands of times. The comparison in LfF does not say.
     """
@@ -336,4 +351,10 @@ class Repair(Method):
         np.add.at(counts, cell, 1)
         weight = repair_weights(counts)[cell]
         keep = weight >= (0.5 if self.own.repair_strategy == "threshold" else torch.rand(len(weight)).numpy())
+        if lost := [name for name, of in zip(self.classes.names, presence.T, strict=True) if of.any() > of[keep].any()]:
+            warnings.warn(
+                f"repair: no image of {', '.join(lost)} is kept, so they are not learned. A lower aligned_ratio or "
+                "more images would help.",
+                stacklevel=2,
+            )
         return keep.astype(np.int64)

@@ -357,6 +357,10 @@ def test_the_cosine_classifier_is_dense_and_has_all_channels():
     cosines = torch.einsum("bkhw,ck->bchw", normalize(features, dim=1), subject.network.classifier.mu)
     close(subject.network.classifier(features) + 1 / TAU, cosines / (TAU / 2), 1e-5)
     assert subject(batch, step)["cross_entropy"].requires_grad
+    assert len(training.make_optimiser(subject, Training()).param_groups) == 2
+    made = training.make_optimiser(learner("cosine_classifier", embedding_learning_rate=0.5), Training()).param_groups
+    assert made[-1].items() >= {"lr": 0.5, "weight_decay": 0.0}.items()
+    assert [tuple(p.shape) for p in made[-1]["params"]] == [(3, features.shape[1])]
 
 
 @pytest.mark.parametrize(

@@ -248,15 +248,23 @@ def test_an_image_twice_in_a_batch_counts_once():
 
 def test_averages_know_what_other_processes_saw(monkeypatch):
     """Two processes with half a batch each keep what one keeps with the whole."""
-    labels, losses = [0, 1, 0, 1], torch.tensor([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]])
+    labels, losses = [0, 1, 0, 1], torch.tensor([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
     alone, half = (learner_of(["lff"], statistics_of(labels), lff_form="authors").methods[0] for _ in range(2))
     whole = alone._averaged(losses, torch.arange(4))
     elsewhere = torch.zeros(3, 4)
-    elsewhere[:2, 2:], elsewhere[2, 2:] = losses[:, 2:], 1
+    elsewhere[:, 2:] = losses[:, 2:]
     monkeypatch.setattr(lff, "sum_over_processes", lambda sums: sums + elsewhere)
     torch.testing.assert_close(half._averaged(losses[:, :2], torch.arange(2)), whole[:, :2])
     torch.testing.assert_close(half.averages, alone.averages)
     assert half.visited.all()
+
+
+def test_an_ignored_image_was_not_visited():
+    subject = learner_of(["lff"], statistics_of([0, 1]), lff_form="authors")
+    terms_of(subject, batch_of([0, IGNORE]))
+    method = subject.methods[0]
+    assert method.visited.tolist() == [True, False]
+    assert (method.averages > 0).tolist() == [[True, False]] * 2
 
 
 def test_a_class_that_f_b_has_learned_whole_gives_no_nan():
@@ -470,6 +478,14 @@ def test_repair_draws_an_unbiased_subset(skewed):
     np.testing.assert_array_equal(subject.methods[0].repeats(statistics.presence), repeats)
     torch.manual_seed(4)
     assert (subject.methods[0].repeats(statistics.presence) != repeats).any()
+
+
+def test_repair_names_the_classes_it_loses(monkeypatch):
+    labels, values = np.repeat([0, 1], [6, 2]), np.repeat([0, 1, 0], [3, 3, 2])
+    method = learner_of(["repair"], statistics_of(labels, values), repair_strategy="threshold").methods[0]
+    monkeypatch.setattr(comparators, "repair_weights", lambda counts: np.array([[0.9, 0.9], [0.1, 0.1]]))
+    with pytest.warns(UserWarning, match="repair: no image of class 1 is kept, so they are not learned"):
+        assert method.repeats(np.eye(2, dtype=bool)[labels]).tolist() == [1] * 6 + [0] * 2
 
 
 def test_repair_by_threshold(skewed):

@@ -11,7 +11,8 @@ conflicts with the bias. Nobody has to label the bias.
 Departures
     1. Algorithm 1 sums over the batch and updates f_B, then f_D. We take means over the labelled pixels of all
        processes, compute W before the step, and update both at once: no gradient passes from one to the other.
-    2. W is 1/2 where both losses are 0, which the formula leaves open; nothing is learned from such a sample.
+    2. W is 1/2 where both losses are 0, which the formula leaves open (0 in the authors' form); nothing is learned from
+       such a sample.
     3. Label maps: every labelled pixel is a sample with its own W. Class weights in force apply to the cross-entropy of
        f_D; W and the loss of f_B go without.
     4. f_B stays as it was built where another method changes f_D's layers.
@@ -107,7 +108,8 @@ class LfF(Method):
         biased = _cross_entropies(self._biased_logits(step.batch.images), labels)
         debiased = _cross_entropies(self.network.classifier(features), labels)
         if authors:
-            b, d = self._averaged(torch.stack([biased, debiased]).detach().flatten(1), step.batch.index)
+            losses = torch.stack([biased, debiased, labels != IGNORE]).detach().flatten(1)
+            b, d = self._averaged(losses, step.batch.index)
             weight = relative_difficulty(b, d + 1e-8).view_as(debiased)
         else:
             weight = relative_difficulty(biased, debiased)
@@ -122,14 +124,14 @@ class LfF(Method):
         }
 
     def _averaged(self, losses: Tensor, index: Tensor) -> Tensor:
-        """Averages over visits, this one included, over the largest of the class: losses (2, B) of images index (B,)
-        -> (2, B).
+        """Averages over visits, this one included, over the largest of the class: losses and which count (3, B) of
+        images index (B,) -> (2, B).
 
         What every process saw goes into them, so they are the same everywhere. The largest of all classes come from one
         pass over the N averages.
         """
         sums = self.averages.new_zeros(3, len(self.visited))
-        sums = sum_over_processes(sums.index_add_(1, index, torch.cat([losses, torch.ones_like(losses[:1])])))
+        sums = sum_over_processes(sums.index_add_(1, index, losses))
         seen = sums[2] > 0
         rate = (1 - PAST * self.visited.to(losses.dtype)) * seen
         self.averages.lerp_(sums[:2] / sums[2].clamp(min=1), rate)
