@@ -4,6 +4,8 @@
 # There:  tar xzf segrepro-gpu.tar.gz && cd segrepro-gpu && export PYTHONPATH=$PWD/site:$PWD
 #         python3 -m pip install --no-index --no-deps --target site wheels/*.whl && python3 -m segrepro.records
 set -euo pipefail
+usage="usage: scripts/pack_for_gpu.sh CAMVID_FOLDER OUTPUT_FOLDER"
+: "${1:?$usage}" "${2:?$usage}"
 camvid=$(realpath "$1") output=$(realpath -m "$2") stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 cd "$(dirname "$0")/.." && mkdir -p "$output"

@@ -224,7 +224,8 @@ def _no_records(claim: Claim, data: str) -> str:
     dataset = data if data in datasets.NAMES and claim.is_about(data) else (claim.data or ["synthetic"])[0]
     reason = f"no records of {labels} under one protocol"
     if set(claim.configurations) <= set(ledger.configurations_needed(dataset)):
-        return f"{reason}; `python -m segrepro.records --dataset {dataset}` trains what the ledger names"
+        root = "" if dataset in datasets.EMBEDDED else " --data-root PATH"
+        return f"{reason}; `python -m segrepro.records --dataset {dataset}{root}` trains what the ledger names"
     return f"{reason}, and the ledger plans none on {dataset}"
 
 
@@ -291,7 +292,10 @@ def _measure(claim: Claim, comparison: Comparison, paired: Paired) -> tuple[list
             found = pd.DataFrame([class_iou(run) for run in baseline]).mean()[list(by_class)]
             at_floor = [name for name, iou in found.items() if not iou >= FLOOR]  # nan: it never occurs
             by_class = by_class.drop(columns=at_floor)
-    label = f"{comparison.label}: {' against '.join(ledger.configuration(name).label for name in comparison.of)}"
+    labels = [ledger.configuration(name).label for name in comparison.of]
+    if len(labels) == 4:  # a - b - c + d
+        labels = [f"{labels[0]} + {labels[3]}", f"{labels[1]} + {labels[2]}"]
+    label = f"{comparison.label}: {' against '.join(labels)}"
     undefined = [name for name in by_class if by_class[name].isna().any()]
     at_floor, by_class = at_floor + [name for name in undefined if name], by_class.drop(columns=undefined)
     if by_class.empty:

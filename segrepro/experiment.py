@@ -37,14 +37,14 @@ class Experiment:
     """Everything that notebook parameters decide: the data, how to train, where runs lie.
 
     values: a notebook's `globals()`, or any mapping of parameters. Raises InputError for unknown names and wrong
-    values, listing the valid ones.
+    values, listing the valid ones. (When a notebook's cells are run again, a new name that is none of the valid ones
+    is taken for a variable.)
     """
 
     def __init__(self, values: Mapping[str, Any]):
         parameters = literals(values)
-        own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
-        options = {name for dataset in datasets.NAMES for name in datasets.options(dataset).model_fields}
-        valid = {*Setup.model_fields, *Training.model_fields, *own, *options}
+        own, options = _names_of_methods(), _names_of_datasets()
+        valid = parameter_names()
         # A notebook: when its cells are run again there are other variables beside the parameters.
         if "__name__" in values:
             first = values.setdefault("_segrepro_parameters", set(parameters))
@@ -145,7 +145,7 @@ class Experiment:
         """`runs` of configurations without which there is nothing to show. Raises InputError if one has none."""
         found = {name: self.runs(name) for name in configurations}
         if missing := [name for name, those in found.items() if not those]:
-            raise InputError(f"no runs of {' and '.join(missing)} with these parameters: train them with train=True")
+            raise InputError(f"no runs of {' and '.join(missing)} with these parameters. {self._how_to_train()}.")
         return found
 
     def train(self, configuration: str, seed: int) -> store.Run:
@@ -325,18 +325,24 @@ class Experiment:
         wait_for_all()
         return store.load(folder)
 
+    def _how_to_train(self) -> str:
+        """What trains a configuration that was not trained."""
+        return "Add it to methods: train=True trains only those" if self.setup.train else "Run with train=True"
+
     def _how_to_record(self, configuration: str, missing: list[int]) -> str:
         """One line: what is not recorded, the command that records it, and about how long that takes."""
         root = f" --data-root {self.setup.data_root}" if self.setup.data_root else ""
         similar = [
-            run.record.seconds
+            run.record.seconds / run.record.parameters["iterations"]
             for run in store.all_runs(store.RESULTS)
             if run.record.parameters["dataset"] == self.setup.dataset
         ]
-        estimate = f", about {np.median(similar) * len(missing) / 60:.0f} minutes" if similar else ""
+        steps = self.variant(configuration).training.iterations * len(missing)
+        minutes = max(1, round(np.median(similar) * steps / 60)) if similar else 0
+        estimate = f", about {minutes} minute{'s' * (minutes > 1)}" if similar else ""
         text = (
             f"Not recorded with these parameters: {configuration}, seeds {', '.join(map(str, missing))}. "
-            "Run with train=True"
+            f"{self._how_to_train()}"
         )
         usual = self.training == validated(Training, datasets.defaults(self.setup.dataset))
         wanted = ledger.configurations_needed(self.setup.dataset)  # of no data set of one's own
@@ -346,6 +352,19 @@ class Experiment:
                 f", or python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{seeds}"
             )
         return f"{text}{estimate}."
+
+
+def parameter_names() -> set[str]:
+    """Every parameter that there is: of the set-up, the training, the methods and the data sets."""
+    return {*Setup.model_fields, *Training.model_fields} | _names_of_methods() | _names_of_datasets()
+
+
+def _names_of_methods() -> set[str]:
+    return {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
+
+
+def _names_of_datasets() -> set[str]:
+    return {name for dataset in datasets.NAMES for name in datasets.options(dataset).model_fields}
 
 
 def _stored(counts: np.ndarray | metrics.Tallies) -> dict[str, list]:

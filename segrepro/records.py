@@ -62,6 +62,7 @@ def record(options: argparse.Namespace) -> None:
                              "runs_dir": options.runs_dir, "device": options.device})  # fmt: skip
     names = options.only or ledger.configurations_needed(options.dataset)
     wanted = sorted(((seed, name) for name in names for seed in experiment.seeds(name)), key=lambda job: job[0])
+    unmeasured = 0
     for number, (seed, name) in enumerate(wanted, 1):
         arrays = arrays_needed(experiment, name)
         published = runs.find(experiment.key(name, seed), runs.RESULTS)
@@ -75,11 +76,13 @@ def record(options: argparse.Namespace) -> None:
                 run = published if only_published else experiment.train(name, seed)
                 for array in arrays:
                     measuring.measure(where, array, [run])
+                unmeasured += sum(array not in run.arrays for array in arrays)
                 if is_main():
                     runs.publish(run)
         except BusyError:
             continue  # the other process publishes it
-    print(f"{options.dataset}: all that was wanted is recorded, or being recorded by another process", flush=True)
+    but = f", but for {unmeasured} arrays that want the network, as said above" if unmeasured else ""
+    print(f"{options.dataset}: all that was wanted is recorded, or being recorded by another process{but}", flush=True)
 
 
 def arrays_needed(experiment: Experiment, configuration: str) -> list[str]:

@@ -310,10 +310,16 @@ def test_no_command_is_printed_that_would_record_something_else(values, nothing_
     assert capsys.readouterr().out == ("Not recorded with these parameters: dropclass, seeds 0. Run with train=True.\n")
 
 
+def test_a_run_that_train_leaves_out_is_to_be_added_to_methods(nothing_recorded, capsys):
+    chosen = Experiment({"runs_dir": nothing_recorded, "seeds": "0", "methods": ["plain"], "train": True})
+    assert chosen.runs("dropclass") == []
+    assert "dropclass, seeds 0. Add it to methods: train=True trains only those" in capsys.readouterr().out
+
+
 def test_needed_runs_that_are_missing_are_an_error(finished):
     chosen, run = finished
     assert [found.record.key for found in chosen.needed_runs("dropclass")["dropclass"]] == [run.record.key]
-    with pytest.raises(InputError, match="no runs of plain with these parameters: .*train=True"):
+    with pytest.raises(InputError, match="no runs of plain with these parameters. Run with train=True"):
         chosen.needed_runs("plain", "dropclass")
 
 

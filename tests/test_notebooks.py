@@ -10,6 +10,7 @@ import papermill
 import pytest
 
 from segrepro.batch import NOTEBOOKS, read_parameters
+from segrepro.experiment import parameter_names
 from segrepro.files import ROOT
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -88,6 +89,24 @@ def test_cells_are_short_and_define_nothing(path, notebook):
             assert len(lines) <= MAXIMUM_LINES, cell.source
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kinds)], cell.source
+
+
+@each_notebook
+def test_no_variable_has_a_parameters_name(path, notebook):
+    """When the notebook's cells are run again, `Experiment(globals())` would take it for that parameter."""
+    cells = [cell for cell in code_cells(notebook) if "parameters" not in cell.metadata.get("tags", [])]
+    stored = {node.id for cell in cells for node in _outside_comprehensions(ast.parse(cell.source))}
+    assert not stored & parameter_names()
+
+
+def _outside_comprehensions(tree):
+    """Names that are assigned in a module, other than by comprehensions, which have scopes of their own."""
+    within = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node
+        if not isinstance(node, within):
+            yield from _outside_comprehensions(node)
 
 
 @each_notebook

@@ -300,6 +300,7 @@ def test_largest_batches_share_out_the_budget(monkeypatch):
     table = footprint.largest_batches(rows, 12, "fpn", "resnet10t")
     assert list(table["images"]) == [7, 2, 7, 2]
     assert list(table["loss MiB"]) == [512, 3072, 512, 3072]
+    assert list(table["most MiB"]) == [1536, 4096, 1536, 4096]
     rows["extra MiB"] = 1.0  # then the network's own peak decides: 11 / 1.25
     assert set(footprint.largest_batches(rows, 12, "fpn", "resnet10t")["images"]) == {8}
     assert set(footprint.largest_batches(rows, 0.5, "fpn", "resnet10t")["images"]) == {0}

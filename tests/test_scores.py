@@ -27,9 +27,12 @@ def test_summary_and_classes_by_hand(tmp_path):
     assert classes.loc["all", "Δ DropClass"] == pytest.approx((100 * 6 / 8 - 60 + 50) / 2)
 
 
-def test_without_rare_classes_their_mean_is_left_empty(tmp_path):
-    table = scores.summary({"plain": [make_run(tmp_path, rare=(), seed=s) for s in (0, 1)]})
-    assert table.loc["Plain", ["mIoU", "rare mIoU"]].tolist() == ["50.0 ± 0.0", ""]
+def test_where_no_class_is_named_rare_it_is_the_rarer_half(tmp_path):
+    matrix = np.array([[6, 2], [2, 0]])  # road 6/10, car 0/4; the second class is the rarer one
+    names = ["road", "car"]
+    runs = {"plain": [make_run(tmp_path / str(s), matrix=matrix, names=names, rare=(), seed=s) for s in (0, 1)]}
+    assert scores.summary(runs).loc["Plain", ["mIoU", "rare mIoU"]].tolist() == ["30.0 ± 0.0", "0.0 ± 0.0"]
+    assert scores.by_class(runs).loc["rare", "Plain"] == 0
 
 
 def test_an_empty_table_says_so():

@@ -54,7 +54,8 @@ def largest_batches(rows: pd.DataFrame, memory_gib: float, architecture: str, en
     """Images of 512 x 512 in a budget, one row a training loss and number of classes.
 
     rows: of one device, from `scaling.recorded`. Columns: loss, classes, MiB an image of the network when the loss
-    begins and of the loss, images (0 where not even one fits). Raises InputError if the budget is no number above 0.
+    begins, of the loss, and at the step's worst moment (both together, or in the network's backward pass), images (0
+    where not even one fits). Raises InputError if the budget is no number above 0.
     """
     if not isinstance(memory_gib, int | float) or not memory_gib > 0:
         raise InputError(f"memory_gib: '{memory_gib}' is no number above 0; give GiB, e.g. 12")
@@ -62,9 +63,10 @@ def largest_batches(rows: pd.DataFrame, memory_gib: float, architecture: str, en
     for row in rows[rows["pass"] == "training"].to_dict("records"):
         network = network_bytes(architecture, encoder, row["classes"], embeds=row["loss"] != "dense")
         loss = row["extra MiB"] * 2**20 / row["memory pixels"] * IMAGE[0] * IMAGE[1]
-        images = (memory_gib * 2**30 - network.weights) // max(network.at_loss + loss, network.peak)
-        found.append((row["loss"], row["classes"], network.at_loss / 2**20, loss / 2**20, max(0, int(images))))
-    return pd.DataFrame(found, columns=["loss", "classes", "network MiB", "loss MiB", "images"])
+        most = max(network.at_loss + loss, network.peak)
+        images = max(0, int((memory_gib * 2**30 - network.weights) // most))
+        found.append((row["loss"], row["classes"], *(held / 2**20 for held in (network.at_loss, loss, most)), images))
+    return pd.DataFrame(found, columns=["loss", "classes", "network MiB", "loss MiB", "most MiB", "images"])
 
 
 def crossover(rows: pd.DataFrame, quantity: str, baseline: str = "dense") -> pd.Series:

@@ -8,6 +8,7 @@ import pandas as pd
 from segrepro import claims, datasets, ledger, metrics
 from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
+from segrepro.analysis.imbalance import rare_labels
 from segrepro.errors import InputError
 from segrepro.runs import Run, all_runs, paired
 from segrepro.verdict import NOT_JUDGED, mean_interval
@@ -30,7 +31,9 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _scores(run: Run) -> dict[str, Callable[[dict], float]]:
-    rare = [run.record.class_names.index(name) for name in run.record.rare_classes]
+    """Rare are the classes that the data set names, else the rarer half."""
+    record = run.record
+    rare = rare_labels(record.class_names, record.rare_classes, record.pixel_counts)
     return {
         "mIoU": metrics.mean_iou,
         "rare mIoU": lambda counts: metrics.mean_iou(counts, rare),
@@ -59,11 +62,12 @@ def summary(runs: Mapping[str, Sequence[Run]], evaluation: str = "val") -> pd.Da
 def by_class(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> pd.DataFrame:
     """IoU of each class in percent, mean over seeds, and each configuration's gain over the baseline in points.
 
-    The classes by pixel frequency, the rarest first, as in DropClass Table 1; "all" and "rare" are the means.
+    The classes by pixel frequency, the rarest first, as in DropClass Table 1; "all" and "rare" are the means
+    (rare: those that the data set names, else the rarer half).
     """
     record = runs[baseline][0].record
     pixels = np.asarray(record.pixel_counts) / sum(record.pixel_counts)
-    rare = [name in record.rare_classes for name in record.class_names]
+    rare = np.isin(range(len(pixels)), rare_labels(record.class_names, record.rare_classes, record.pixel_counts))
     table = pd.DataFrame({"pixels %": 100 * pixels}, index=pd.Index(record.class_names, name="class"))
     for name, found in runs.items():
         ious = [metrics.iou(run.record.evaluations["val"]) for run in found]

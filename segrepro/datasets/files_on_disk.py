@@ -29,7 +29,7 @@ def require_folders(data_root: Path | None, folders: Sequence[str], *, dataset: 
     if data_root is None:
         raise InputError(f"data_root is not set: {expected}. Set data_root to the folder that holds the data.")
     if not data_root.is_dir():
-        raise InputError(f"data_root {data_root} is not a folder: {expected}. Correct data_root.")
+        raise InputError(f"data_root {data_root.resolve()} is not a folder: {expected}. Correct data_root.")
     missing = [name for name in folders if not (data_root / name).is_dir()]
     if missing:
         found = sorted(path.name + "/" * path.is_dir() for path in data_root.iterdir())
