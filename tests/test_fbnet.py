@@ -269,6 +269,14 @@ def test_a_convolution_in_place_of_the_modulator_is_added_too():
 # training only, prediction, and what a record keeps
 
 
+def test_the_blocks_may_start_from_another_probability():
+    features = torch.zeros(1, learner().network.stage("res5").width, 1, 1)
+    head = learner(bwbce_prior=0.05).methods[0].auxiliary_heads["res5"]
+    torch.testing.assert_close(head(features).sigmoid(), torch.full((1, 2, 1, 1), 0.05))
+    usual = learner(auxiliary="pointwise", bwbce_prior=0.05).methods[0].auxiliary_heads["res5"].bias
+    assert usual.abs().max() < 1  # which is another loss
+
+
 def test_the_head_is_for_training_only():
     """At prediction it is neither called nor are its inputs kept."""
     subject = learner().eval()

@@ -21,10 +21,14 @@ Departures
     5. The foreground are all classes that the data set does not call background; the paper lists Cityscapes' 14.
     6. Table 4's mixtures: without a modulator X_o is X_l, and nothing is added to it; the point-wise cross-entropy is
        a 1x1 classifier of all classes on X_o, up-sampled, with the class weights in force.
+    7. The paper does not say where the layer of Eq. (3) starts. As PyTorch has it P is about 1/2, but few blocks hold a
+       given class, and a few hundred steps of AdamW cannot carry its bias down to them: most of such a training the
+       loss only asks for less of everything. `bwbce_prior` starts P lower (Lin et al., ICCV 2017, Section 3.3).
 
 Shapes: C classes, of which C_f foreground, K channels, labels Y (B, H, W), stage X_l (B, K, h, w), stride s = H/h.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
@@ -117,6 +121,9 @@ class FBNet(Method):
             "dfm", description="what makes X_o of X_l: the modulator, a 1x1 convolution or nothing (Table 4)"
         )
         bwbce_lambda: float = pydantic.Field(1.0, ge=0, description="weight of the loss on X_o, lambda_1 of Eq. (8)")
+        bwbce_prior: float | None = pydantic.Field(
+            None, gt=0, lt=1, description="P of Eq. (3) at the start of training; none: about 1/2, departure 7"
+        )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -130,7 +137,9 @@ class FBNet(Method):
                 self.modulators[name] = nn.Conv2d(width, width, kernel_size=1)
             if own.auxiliary != "none":
                 outputs = len(self.foreground if own.auxiliary == "bwbce" else self.classes)
-                self.auxiliary_heads[name] = nn.Conv2d(width, outputs, kernel_size=1)  # G_conv of Eq. (3)
+                self.auxiliary_heads[name] = head = nn.Conv2d(width, outputs, kernel_size=1)  # G_conv of Eq. (3)
+                if own.auxiliary == "bwbce" and own.bwbce_prior is not None:
+                    nn.init.constant_(head.bias, math.log(own.bwbce_prior / (1 - own.bwbce_prior)))
             self.network.modify_stage(name, partial(self._modulate, name))
         self._outputs: dict[str, Tensor] = {}  # X_o of each stage, from the forward pass until the loss
         self._strength: dict[str, Tensor] | None = None  # filled by a forward pass while it is a dictionary
