@@ -113,7 +113,7 @@ def test_what_is_recorded_follows_from_the_claims():
     assert set(on_mnist.values()) == {1, 3}
     # LfF's claims are about data sets with a known bias; other heads are in Region Rebalance's Table 3, FBNet's 1 and 2
     assert {name.partition("@")[2].partition("=")[0] for name in needed} == {"", "architecture"}
-    assert len(needed) == 56
+    assert len(needed) == 57
     assert ledger.configurations_needed("synthetic", array="erasure") == {"dropclass": 5, "plain": 5}
     assert ledger.configurations_needed("synthetic", array="activation") == {"dropclass": 3, "plain": 3}
     assert ledger.configurations_needed("nowhere") == {}

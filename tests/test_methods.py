@@ -80,6 +80,18 @@ def test_dropclass_starts_as_plain_training(network):
     assert "suppression" not in drop
 
 
+def test_dropclass_without_a_drop_trains_the_drop_path_on_all_labels(network):
+    batch, step = step_for(torch.randint(0, 3, (2, 32, 64)), iteration=9)
+    network.eval()
+    assert "suppression" in learner(network, "dropclass")(batch, step)
+    batch, step = step_for(batch.labels, iteration=9)
+    subject = learner(network, "dropclass", drop_probability=0.0)
+    terms = subject(batch, step)
+    whole = step.cross_entropy(subject.methods[0].drop_path(network.features(batch.images), None), batch.labels)
+    torch.testing.assert_close(terms["cross_entropy_drop"], 0.9 * whole)
+    assert "suppression" not in terms
+
+
 def test_class_weights_combine_with_dropclass(network):
     """Median of (100, 50) is 75: weights 0.75 and 1.5, and 0 for a class without a pixel."""
     subject = learner(network, "dropclass", "median_frequency")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from factories import NAMES, make_run, texts
+from splits import ArraySplit
 
 from segrepro import plots
 from segrepro.analysis import camouflage, dilution, scores
@@ -55,6 +56,22 @@ def test_gains_are_paired_by_seed(runs):
     np.testing.assert_allclose(row[["ΔmIoU", "Δ foreground mIoU", "seeds"]].astype(float), [10.5, 15.75, 2])
     assert row["low"] < 10 < 11 < row["high"]
     assert np.isnan(scores.gains({"plain": runs["plain"], "fbnet": runs["fbnet"][:1]})["low"]).all()
+
+
+def test_the_blind_answer_is_the_share_of_the_blocks(tmp_path):
+    """A block of car, one of road alone and one that is ignored; the loss is recorded with lambda_1 = 2."""
+    labels = np.zeros((16, 48), dtype=int)
+    labels[3, 2], labels[:, 32:] = 1, -1
+    np.testing.assert_array_equal(camouflage.block_shares(ArraySplit([labels]), [1, 2], 16), [0.5, 0])
+    history = [{"iteration": i, "bwbce": loss} for i, loss in enumerate([4.0] * 10 + [1.0] * 10)]
+    trained = make_run(tmp_path, methods=["fbnet"], bwbce_lambda=2, history=history)
+    without = make_run(tmp_path, methods=["fbnet"], auxiliary="none", history=[{"iteration": 0, "loss": 1.0}])
+    table = camouflage.learned_blocks({"fbnet": [trained], "fbnet_modulator_alone": [without]}, ArraySplit([labels]))
+    assert list(table.index) == ["FBNet"]
+    np.testing.assert_allclose(table.loc["FBNet"], [2, 0.5, 0.5, np.log(2) / 2, 1])
+    everywhere = make_run(tmp_path, methods=["fbnet"], stages=["res4", "res5"], seed=1, history=history)
+    table = camouflage.learned_blocks({"fbnet_everywhere": [everywhere]}, ArraySplit([labels]))
+    assert table["blind"].item() == pytest.approx(np.log(2))  # this network has stride 16 at both
 
 
 def test_strength_by_hand(runs):

@@ -1,13 +1,22 @@
-"""How strong the maps of FBNet's module are on foreground and on background (Figure 7)."""
+"""What FBNet's module does: how strong its maps are on foreground and on background (Figure 7), and whether its loss is
+learned at all.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.special import entr
 
-from segrepro import ledger
+from segrepro import ledger, models
 from segrepro.analysis import effects
-from segrepro.runs import Run
+from segrepro.datasets.base import IGNORE, Split
+from segrepro.papers.fbnet import block_targets, blocks_with
+from segrepro.runs import Record, Run
+
+IMAGES = 100  # of a split, from which the shares of blocks are counted
+LAST = 5  # points of the recorded loss curve, of about 100, that are its end
 
 
 def strength(runs: Sequence[Run], stage: str = "res5") -> pd.DataFrame:
@@ -45,3 +54,55 @@ def foreground_strength(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
                       for title, values in (("X_l", given), ("X_o", added))}  # fmt: skip
             rows[ledger.configuration(name).label] = spread | {"seeds": len(those)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["X_l", "X_o", "seeds"])
+
+
+def learned_blocks(runs: Mapping[str, Sequence[Run]], split: Split) -> pd.DataFrame:
+    """How far the block-wise loss (Eq. (4), summed over the stages) is learned: one row a configuration that has it.
+
+    Columns: "start", "half way" and "end" of the recorded training loss, mean over seeds; "blind", what a layer costs
+    that answers every block with the class's share of the split's blocks; seeds. A loss that ends above "blind" has
+    taught the features nothing about where a class is.
+    """
+    rows, shares = {}, {}
+    for name, found in runs.items():
+        found = [run for run in found if "bwbce" in run.record.history[-1]]
+        if not found:
+            continue
+        record, curves = found[0].record, [[point["bwbce"] for point in run.record.history] for run in found]
+        lambda_1, half = record.parameters["bwbce_lambda"], len(curves[0]) // 2
+        parts = {"start": slice(1), "half way": slice(half, half + LAST), "end": slice(-LAST, None)}
+        row = {title: np.mean([np.mean(curve[part]) for curve in curves]) / lambda_1 for title, part in parts.items()}
+        blind = 0.0
+        for key in [(stride, *_foreground(record)) for stride in _strides(record)]:
+            if key not in shares:
+                shares[key] = block_shares(split, key[1:], key[0])
+            blind += (entr(shares[key]) + entr(1 - shares[key])).mean()
+        rows[ledger.configuration(name).label] = row | {"blind": blind, "seeds": len(found)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["start", "half way", "end", "blind", "seeds"])
+
+
+def block_shares(split: Split, foreground: Sequence[int], stride: int) -> np.ndarray:
+    """The share (C_f,) of the labelled blocks of stride x stride pixels that hold each foreground class, over IMAGES
+    images at most, evenly spread.
+    """
+    held, blocks = torch.zeros(len(foreground)), 0.0
+    for index in np.unique(np.linspace(0, len(split) - 1, IMAGES).round().astype(int)):
+        labels = torch.from_numpy(np.asarray(split.labels(int(index)))).long()[None]
+        held += block_targets(labels, foreground, stride).sum(dim=(0, 2, 3))
+        blocks += blocks_with((labels != IGNORE)[:, None], stride).sum().item()
+    return (held / blocks).double().numpy()
+
+
+def _foreground(record: Record) -> list[int]:
+    names = record.parameters["foreground"]
+    if names is None:
+        names = [name for name in record.class_names if name not in record.background_classes]
+    return sorted(record.class_names.index(name) for name in names)
+
+
+def _strides(record: Record) -> list[int]:
+    values = record.parameters
+    with torch.device("meta"):  # neither memory nor weights
+        network = models.build(values["architecture"], values["encoder"], 1, pretrained=False, size=(32, 32),
+                               output_stride=values.get("output_stride"))  # fmt: skip
+    return [network.stage(stage).stride for stage in values["stages"]]

@@ -12,8 +12,8 @@ class can lean on another class's features.
 
 Departures
     1. Eq. (1) averages over output pixels, which puts a constant 1/(h1 w1) before W. It is left out, as in the authors'
-       code: the BatchNorm after the convolution removes any constant. `paper_scale=True` keeps it, and the 1/C of Eq.
-       (4).
+       code: the BatchNorm after the convolution removes any constant, unless it is so small that the BatchNorm's eps
+       outweighs its input. `paper_scale=True` keeps it, and the 1/C of Eq. (4).
     2. Eq. (4) divides by C. We divide by the kept classes (C - 1 when one is dropped), as in the authors' code, so that
        training and testing see the same scale.
     3. The convolution after the drop is 1x1, K -> K, with BatchNorm and ReLU (authors' code; the paper says
@@ -104,6 +104,9 @@ class DropClass(Method):
         alpha: float = pydantic.Field(
             10.0, ge=0, description="weight of the suppression loss, Eq. (9); 0 is Table 6's ablation"
         )
+        drop_probability: float = pydantic.Field(
+            1.0, ge=0, le=1, description="that a class is dropped, at the end of training; it rises to it linearly"
+        )
         paper_scale: bool = pydantic.Field(
             False, description="keep the constants of Eqs. (1) and (4), departures 1 and 2"
         )
@@ -128,11 +131,11 @@ class DropClass(Method):
         return classifier(relu(norm(mixed)))
 
     def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
-        """The terms of Eq. (9); lambda and the probability of a drop both equal the share of the training done."""
+        """The terms of Eq. (9); lambda and the probability of a drop rise with the share of the training done."""
         lambda_ = step.progress
         coin = torch.rand((), generator=step.generator).item()
         z = int(torch.randint(len(self.classes), (), generator=step.generator))  # Eq. (3), one for the whole batch
-        z = z if coin < step.progress else None
+        z = z if coin < self.own.drop_probability * step.progress else None
         y_drop = self.drop_path(features, z)
         terms = {"cross_entropy": (1 - lambda_) * step.cross_entropy(self.network.classifier(features), labels)}
         if z is not None:
