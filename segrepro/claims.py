@@ -76,6 +76,11 @@ class Verdict:
         return pd.DataFrame(rows, columns=columns).set_index("comparison")
 
 
+def dataset_of(data: str) -> str:
+    """The data set of a verdict's `data`, without its setting."""
+    return data.partition(" (")[0]
+
+
 def judge(claim_id: str, runs: Iterable[Run] = (), data: str = "-") -> Verdict:
     """The verdict on a claim from the given runs; those of configurations that it does not compare are left aside. Of
     several settings it is that nearest to the data set's own.
@@ -134,7 +139,7 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
             names = [name for name in ([dataset] if dataset else sorted(by_data)) if claim.is_about(name)]
             found = [v for name in names if claim.comparisons for v in _judge(claim, by_data.get(name, ()), name)]
             if claim.kind == "exact":  # a fact of the labels, whatever is trained on them
-                found = [v for v in found if " (" not in v.data]
+                found = [v for v in found if v.data == dataset_of(v.data)]
             judged = [v.row for v in found if v.outcome != NOT_JUDGED]
             telling = [v for v in found if not v.reason.startswith("no records")]
             rows += judged or [(telling or [judge(claim.id)])[0].row]
@@ -247,7 +252,7 @@ def _protocol(run: Run, *, varied: set[str]) -> str:
     varied: options of the data set that the claim's configurations name, so that their data may differ.
     """
     record = run.record
-    own = {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
+    own = registry.parameter_names()
     shared = {k: v for k, v in record.parameters.items() if k != "methods" and k not in own and k not in varied}
     shared = Training().model_dump(mode="json") | shared  # records older than a parameter had its default
     data = "" if varied else record.data_fingerprint

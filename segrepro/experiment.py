@@ -43,7 +43,7 @@ class Experiment:
 
     def __init__(self, values: Mapping[str, Any]):
         parameters = literals(values)
-        own, options = _names_of_methods(), _names_of_datasets()
+        own, options = registry.parameter_names(), datasets.option_names()
         valid = parameter_names()
         # A notebook: when its cells are run again there are other variables beside the parameters.
         if "__name__" in values:
@@ -356,15 +356,7 @@ class Experiment:
 
 def parameter_names() -> set[str]:
     """Every parameter that there is: of the set-up, the training, the methods and the data sets."""
-    return {*Setup.model_fields, *Training.model_fields} | _names_of_methods() | _names_of_datasets()
-
-
-def _names_of_methods() -> set[str]:
-    return {name for kind in registry.METHODS.values() for name in kind.Parameters.model_fields}
-
-
-def _names_of_datasets() -> set[str]:
-    return {name for dataset in datasets.NAMES for name in datasets.options(dataset).model_fields}
+    return {*Setup.model_fields, *Training.model_fields} | registry.parameter_names() | datasets.option_names()
 
 
 def _stored(counts: np.ndarray | metrics.Tallies) -> dict[str, list]:

@@ -76,8 +76,8 @@ def record(options: argparse.Namespace) -> None:
                 run = published if only_published else experiment.train(name, seed)
                 for array in arrays:
                     measuring.measure(where, array, [run])
-                unmeasured += sum(array not in run.arrays for array in arrays)
                 if is_main():
+                    unmeasured += sum(array not in run.arrays for array in arrays)
                     runs.publish(run)
         except BusyError:
             continue  # the other process publishes it

@@ -40,6 +40,11 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+def parameter_names() -> set[str]:
+    """The parameters of all methods."""
+    return {name for kind in METHODS.values() for name in kind.Parameters.model_fields}
+
+
 def kinds(names: Sequence[str]) -> list[type[Method]]:
     """The classes of the named methods. Raises InputError for unknown names, an empty list or rivals for one slot."""
     unknown = [name for name in names if name not in METHODS]

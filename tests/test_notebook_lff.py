@@ -234,7 +234,7 @@ def test_curves_of_two_settings_with_their_peaks_and_the_paper_s_ends(tmp_path):
         assert curve.get_ydata().tolist() == [90, 62.5]
         assert peak.get_xydata().tolist() == [[100, 90]]
         assert set(printed.get_ydata()) == {50.3}
-    assert {"once", "twice", "Plain", "highest", "the paper, at the end"} <= texts(figure)
+    assert {"once", "twice", "Plain", "highest", "the paper"} <= texts(figure)
     assert "LfF" not in texts(figure)
 
 

@@ -2,6 +2,7 @@
 learned at all.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -63,7 +64,8 @@ def learned_blocks(runs: Mapping[str, Sequence[Run]], split: Split) -> pd.DataFr
     that answers every block with the class's share of the split's blocks; seeds. A loss that ends above "blind" has
     taught the features nothing about where a class is.
     """
-    rows, shares = {}, {}
+    rows = {}
+    shares = functools.cache(functools.partial(block_shares, split))  # most configurations ask for the same
     for name, found in runs.items():
         found = [run for run in found if "bwbce" in run.record.history[-1]]
         if not found:
@@ -72,11 +74,9 @@ def learned_blocks(runs: Mapping[str, Sequence[Run]], split: Split) -> pd.DataFr
         lambda_1, half = record.parameters["bwbce_lambda"], len(curves[0]) // 2
         parts = {"start": slice(1), "half way": slice(half, half + LAST), "end": slice(-LAST, None)}
         row = {title: np.mean([np.mean(curve[part]) for curve in curves]) / lambda_1 for title, part in parts.items()}
-        blind = 0.0
-        for key in [(stride, *_foreground(record)) for stride in _strides(record)]:
-            if key not in shares:
-                shares[key] = block_shares(split, key[1:], key[0])
-            blind += (entr(shares[key]) + entr(1 - shares[key])).mean()
+        foreground = tuple(effects.class_indices(record, record.parameters["foreground"] or "foreground"))
+        of_stages = [shares(foreground, stride) for stride in _strides(record)]
+        blind = sum((entr(share) + entr(1 - share)).mean() for share in of_stages)
         rows[ledger.configuration(name).label] = row | {"blind": blind, "seeds": len(found)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["start", "half way", "end", "blind", "seeds"])
 
@@ -91,13 +91,6 @@ def block_shares(split: Split, foreground: Sequence[int], stride: int) -> np.nda
         held += block_targets(labels, foreground, stride).sum(dim=(0, 2, 3))
         blocks += blocks_with((labels != IGNORE)[:, None], stride).sum().item()
     return (held / blocks).double().numpy()
-
-
-def _foreground(record: Record) -> list[int]:
-    names = record.parameters["foreground"]
-    if names is None:
-        names = [name for name in record.class_names if name not in record.background_classes]
-    return sorted(record.class_names.index(name) for name in names)
 
 
 def _strides(record: Record) -> list[int]:

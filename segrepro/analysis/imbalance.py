@@ -10,7 +10,7 @@ from segrepro import metrics
 from segrepro.datasets.base import Classes, Split
 from segrepro.datasets.statistics import Statistics, imbalance_factor
 from segrepro.errors import InputError
-from segrepro.runs import Run
+from segrepro.runs import Record, Run
 
 CROP = 24  # pixels: the smallest side of a crop, so that some of the surroundings show
 
@@ -35,6 +35,11 @@ def rare_labels(names: Sequence[str], rare: Sequence[str], pixel_counts: Sequenc
     occurring = [label for label in np.argsort(pixel_counts, kind="stable").tolist() if pixel_counts[label]]
     named = [label for label in occurring if names[label] in rare]
     return named or occurring[: max(len(occurring) // 2, 1)]
+
+
+def rare_labels_of(record: Record) -> list[int]:
+    """`rare_labels` of the data that a run was trained on."""
+    return rare_labels(record.class_names, record.rare_classes, record.pixel_counts)
 
 
 def crops(split: Split, statistics: Statistics, label: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:

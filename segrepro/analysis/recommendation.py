@@ -13,7 +13,7 @@ import pandas as pd
 
 from segrepro import ledger
 from segrepro.analysis.effects import mean_iou
-from segrepro.analysis.imbalance import rare_labels
+from segrepro.analysis.imbalance import rare_labels_of
 from segrepro.runs import Record, Run, paired
 from segrepro.verdict import FLOOR, INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Evidence, decide_each
 
@@ -72,8 +72,7 @@ def recommend(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Rec
 
 def _rare_classes(record: Record) -> tuple[str, ...]:
     """The classes that count as rare: those that the data set names, else the rarer half."""
-    labels = rare_labels(record.class_names, record.rare_classes, record.pixel_counts)
-    return tuple(record.class_names[label] for label in labels)
+    return tuple(record.class_names[label] for label in rare_labels_of(record))
 
 
 def _pairs(runs: Mapping[str, Sequence[Run]], baseline: str) -> dict[str, list[tuple[Run, Run]]]:

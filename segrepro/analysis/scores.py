@@ -8,7 +8,7 @@ import pandas as pd
 from segrepro import claims, datasets, ledger, metrics
 from segrepro.analysis import bias
 from segrepro.analysis.effects import EFFECTS
-from segrepro.analysis.imbalance import rare_labels
+from segrepro.analysis.imbalance import rare_labels_of
 from segrepro.errors import InputError
 from segrepro.runs import Run, all_runs, paired
 from segrepro.verdict import NOT_JUDGED, mean_interval
@@ -32,8 +32,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def _scores(run: Run) -> dict[str, Callable[[dict], float]]:
     """Rare are the classes that the data set names, else the rarer half."""
-    record = run.record
-    rare = rare_labels(record.class_names, record.rare_classes, record.pixel_counts)
+    rare = rare_labels_of(run.record)
     return {
         "mIoU": metrics.mean_iou,
         "rare mIoU": lambda counts: metrics.mean_iou(counts, rare),
@@ -67,7 +66,7 @@ def by_class(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> pd.D
     """
     record = runs[baseline][0].record
     pixels = np.asarray(record.pixel_counts) / sum(record.pixel_counts)
-    rare = np.isin(range(len(pixels)), rare_labels(record.class_names, record.rare_classes, record.pixel_counts))
+    rare = np.isin(range(len(pixels)), rare_labels_of(record))
     table = pd.DataFrame({"pixels %": 100 * pixels}, index=pd.Index(record.class_names, name="class"))
     for name, found in runs.items():
         ious = [metrics.iou(run.record.evaluations["val"]) for run in found]
@@ -151,7 +150,7 @@ def coverage(board: pd.DataFrame) -> pd.DataFrame:
     board: from `claims.verdicts`. "computed" needs no data; "as in the paper" is a part of "real data".
     """
     judged = board[board["verdict"] != NOT_JUDGED]
-    judged = judged.assign(data=judged["data"].str.partition(" (")[0])  # in whatever setting
+    judged = judged.assign(data=judged["data"].map(claims.dataset_of))  # in whatever setting
     judged_on = {
         "computed": judged["data"] == "any",
         "embedded data": judged["data"].isin(datasets.EMBEDDED),

@@ -39,6 +39,11 @@ def options(name: str) -> type[Flat]:
     return pydantic.create_model(name, __base__=Flat, **{n: (p.annotation, p.default) for n, p in own.items()})
 
 
+def option_names() -> set[str]:
+    """The own parameters of all data sets."""
+    return {option for name in NAMES for option in options(name).model_fields}
+
+
 def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
     """The data set `name`, read from `data_root`, with that data set's own parameters (see `options`).
 

@@ -193,8 +193,8 @@ def _image_files(data_root: Path, folder: Path, files: list[_File]) -> Cifar10:
         for target, file in zip(images, bar, strict=True):
             try:
                 data = file.read()
-            # zipfile raises the last two: of a compression that it does not know, and of an encrypted file
-            except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            # RuntimeError is zipfile's, of an encrypted file or a compression that it does not know
+            except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
                 raise InputError(f"{file.name} cannot be read ({error}). Copy it again from its source.") from error
             image = read_rgb(io.BytesIO(data), file.name)
             if image.size != (SIDE, SIDE):

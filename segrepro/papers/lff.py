@@ -108,8 +108,8 @@ class LfF(Method):
         biased = _cross_entropies(self._biased_logits(step.batch.images), labels)
         debiased = _cross_entropies(self.network.classifier(features), labels)
         if authors:
-            losses = torch.stack([biased, debiased, labels != IGNORE]).detach().flatten(1)
-            b, d = self._averaged(losses, step.batch.index)
+            visits = torch.stack([biased, debiased, labels != IGNORE]).detach().flatten(1)
+            b, d = self._averaged(visits, step.batch.index)
             weight = relative_difficulty(b, d + 1e-8).view_as(debiased)
         else:
             weight = relative_difficulty(biased, debiased)
@@ -123,22 +123,22 @@ class LfF(Method):
             "cross_entropy": global_mean((share * weight * debiased).sum(), share.sum()),
         }
 
-    def _averaged(self, losses: Tensor, index: Tensor) -> Tensor:
-        """Averages over visits, this one included, over the largest of the class: losses and which count (3, B) of
-        images index (B,) -> (2, B).
+    def _averaged(self, visits: Tensor, index: Tensor) -> Tensor:
+        """Averages over visits, this one included, over the largest of the class: visits (3, B), both losses and 1, or
+        0 if the image is ignored, of images index (B,) -> (2, B).
 
         What every process saw goes into them, so they are the same everywhere. The largest of all classes come from one
         pass over the N averages.
         """
         sums = self.averages.new_zeros(3, len(self.visited))
-        sums = sum_over_processes(sums.index_add_(1, index, losses))
+        sums = sum_over_processes(sums.index_add_(1, index, visits))
         seen = sums[2] > 0
-        rate = (1 - PAST * self.visited.to(losses.dtype)) * seen
+        rate = (1 - PAST * self.visited.to(visits.dtype)) * seen
         self.averages.lerp_(sums[:2] / sums[2].clamp(min=1), rate)
         self.visited |= seen
         largest = self.averages.new_zeros(2, len(self.classes))
         largest.scatter_reduce_(1, self.label_of.expand(2, -1), self.averages, "amax")
-        return self.averages[:, index] / largest[:, self.label_of[index]].clamp(min=torch.finfo(losses.dtype).tiny)
+        return self.averages[:, index] / largest[:, self.label_of[index]].clamp(min=torch.finfo(visits.dtype).tiny)
 
     def _biased_logits(self, images: Tensor) -> Tensor:
         return self.biased.classifier(self.biased.features(images))

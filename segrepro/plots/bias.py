@@ -107,7 +107,7 @@ def unbiased_curves(panels: Mapping[str, Mapping[str, Sequence[Run]]], printed: 
             panel.axhline(printed[name], color=colour_of(name), linewidth=1, linestyle="--")
         panel.set(title=title, ylabel="unbiased accuracy (%)", ylim=(0, 100))
     handles = [Line2D([], [], color=colour_of(name), label=label_of(name)) for name in names]
-    handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle="--", label="the paper, at the end"))
+    handles.append(Line2D([], [], color=DARK, linewidth=1, linestyle="--", label="the paper"))
     handles.append(Line2D([], [], color=DARK, marker="o", markerfacecolor="white", linewidth=0, label="highest"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     return figure

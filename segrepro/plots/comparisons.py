@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from segrepro import datasets
+from segrepro.claims import dataset_of
 from segrepro.plots.style import DARK, VERDICT_COLOURS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
@@ -116,7 +117,7 @@ def verdict_counts(board: pd.DataFrame) -> Figure:
     data = board["data"].replace({"any": "any data", "-": "no data yet"})
     table = pd.crosstab(data, verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
     order = ["any data", *datasets.NAMES, "no data yet"]  # and after a data set its other settings
-    table = table.loc[sorted(table.index, key=lambda name: (order.index(name.partition(" (")[0]), name))]
+    table = table.loc[sorted(table.index, key=lambda name: (order.index(dataset_of(name)), name))]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
     left = np.zeros(len(table))
     for verdict, counts in table.items():
