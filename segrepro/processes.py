@@ -33,6 +33,18 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return x
 
 
+def gather_over_processes(x: Tensor) -> Tensor:
+    """Every process's `x` (..., B), of one shape everywhere, one after the other (..., B times processes), without a
+    gradient.
+    """
+    x = x.detach()
+    if not is_distributed():
+        return x
+    gathered = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, x.contiguous())
+    return torch.cat(gathered, dim=-1)
+
+
 def wait_for_all() -> None:
     """Go on when every process has come here."""
     if is_distributed():

@@ -89,7 +89,13 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
     assert not (other / "checkpoint.pt").exists()
 
 
-def test_two_processes_train_like_one(tmp_path):
+DIGITS = {"dataset": "colored_digits", "aligned_ratio": 0.95, "iterations": 8, "seeds": "0", "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("values", "methods", "own"), [(TINY, ["dropclass"], {}), (DIGITS, ["lff"], {"lff_form": "authors"})]
+)
+def test_two_processes_train_like_one(tmp_path, values, methods, own):
     """gloo on the CPU, the same global batch, BatchNorm and dropout frozen: the same losses to 1e-5."""
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(f"""
@@ -99,8 +105,8 @@ def test_two_processes_train_like_one(tmp_path):
         from segrepro.experiment import Experiment
 
         accelerator = Accelerator(cpu=True)
-        experiment = Experiment({TINY!r} | {{"batch_size": 4, "runs_dir": sys.argv[1]}})
-        learner = experiment._new_learner(["dropclass"], {{}}, 0)
+        experiment = Experiment({values!r} | {{"batch_size": 4, "runs_dir": sys.argv[1]}})
+        learner = experiment._new_learner({methods!r}, {own!r}, 0)
         learner.eval()
         learner.train = lambda mode=True: learner  # the loop may not thaw BatchNorm and dropout
         history, *_ = training.train(learner, experiment.dataset.train, experiment.training, seed=0, folder=sys.argv[1],
@@ -117,7 +123,7 @@ def test_two_processes_train_like_one(tmp_path):
         return np.array(eval(done.stdout.strip().splitlines()[-1]))
 
     one, two = losses(), losses("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    assert len(one) == TINY["iterations"]
+    assert len(one) == values["iterations"]
     assert one.std() > 0
     np.testing.assert_allclose(two, one, rtol=1e-5)
 

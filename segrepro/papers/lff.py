@@ -40,7 +40,7 @@ from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
 from segrepro.methods import Method, Step, full_precision, global_mean
 from segrepro.models import upsample
-from segrepro.processes import sum_over_processes
+from segrepro.processes import gather_over_processes
 
 PAST = 0.7  # share of the past in the authors' averages
 
@@ -100,6 +100,7 @@ class LfF(Method):
             self.register_buffer("label_of", presence.int().argmax(dim=1), persistent=False)
             self.register_buffer("averages", torch.zeros(2, len(presence)))  # of CE_B and CE_D
             self.register_buffer("visited", torch.zeros(len(presence), dtype=torch.bool))
+            self.register_buffer("sums", torch.zeros(3, len(presence)), persistent=False)  # of a batch, see _averaged
         self.biased = self.network.twin()
 
     def main_loss(self, features: Tensor, labels: Tensor, step: Step) -> dict[str, Tensor]:
@@ -127,15 +128,17 @@ class LfF(Method):
         """Averages over visits, this one included, over the largest of the class: visits (3, B), both losses and 1, or
         0 if the image is ignored, of images index (B,) -> (2, B).
 
-        What every process saw goes into them, so they are the same everywhere. The largest of all classes come from one
-        pass over the N averages.
+        What every process saw goes into them, so they are the same everywhere. Only those of the batch are touched; the
+        largest of all classes come from one pass over all N.
         """
-        sums = self.averages.new_zeros(3, len(self.visited))
-        sums = sum_over_processes(sums.index_add_(1, index, visits))
-        seen = sums[2] > 0
-        rate = (1 - PAST * self.visited.to(visits.dtype)) * seen
-        self.averages.lerp_(sums[:2] / sums[2].clamp(min=1), rate)
-        self.visited |= seen
+        everywhere = gather_over_processes(index)
+        self.sums[:, everywhere] = 0
+        self.sums.index_add_(1, everywhere, gather_over_processes(visits))
+        losses, count = self.sums[:, everywhere].split([2, 1])  # of all visits, also where an image is there twice
+        visited, seen = self.visited[everywhere], count[0] > 0
+        rate = (1 - PAST * visited.to(visits.dtype)) * seen
+        self.averages[:, everywhere] = self.averages[:, everywhere].lerp(losses / count.clamp(min=1), rate)
+        self.visited[everywhere] = visited | seen
         largest = self.averages.new_zeros(2, len(self.classes))
         largest.scatter_reduce_(1, self.label_of.expand(2, -1), self.averages, "amax")
         return self.averages[:, index] / largest[:, self.label_of[index]].clamp(min=torch.finfo(visits.dtype).tiny)
