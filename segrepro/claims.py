@@ -35,6 +35,7 @@ class Verdict:
 
     data: the data set's name and, in brackets, in what the training departed from its own setting. at_floor: classes
     that were to be judged one by one and are left out, as they do not occur or the baseline hardly finds them.
+    recorded: whether there are runs of what the claim compares.
     """
 
     claim: Claim
@@ -44,10 +45,11 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     decisive: Evidence | None = None
     at_floor: tuple[str, ...] = ()
+    recorded: bool = True
 
     def __str__(self) -> str:
         row = self.row
-        names = ("effect", "interval", "n", "paper effect", "decided by")
+        names = ("claimed", "effect", "interval", "n", "paper effect", "decided by")
         facts = [f"{name} {row[name]}" for name in names if row[name]]
         facts += [f"without {', '.join(self.at_floor)} (absent or under {FLOOR:g} points)"] if self.at_floor else []
         return f"{self.claim.id} on {self.data}: {row['verdict']}; {self.reason or ', '.join(facts)}"
@@ -56,23 +58,21 @@ class Verdict:
     def row(self) -> dict[str, str]:
         """The claim's line on the scoreboard; empty where there is nothing to say."""
         row = {"id": self.claim.id, "statement": self.claim.statement, "data": self.data, "verdict": self.outcome}
-        empty = dict.fromkeys(("effect", "interval", "n", "paper effect", "decided by"), "")
+        empty = dict.fromkeys(("claimed", "effect", "interval", "n", "paper effect", "decided by"), "")
         row |= empty | {"reason": self.reason}
         if one := self.decisive:
             if self.outcome == INCONCLUSIVE:
                 row["verdict"] += f" (n = {one.n})"
-            row |= {"effect": f"{one.effect:+.2f} {one.unit}", "n": str(one.n), "decided by": one.label}
+            row |= {"claimed": one.claimed, "effect": f"{one.effect:+.2f} {one.unit}", "n": str(one.n)}
             row["interval"] = "[{:+.2f}, {:+.2f}]".format(*one.interval) if one.n > 1 else ""
-            row["paper effect"] = ", ".join(f"{value:+g}" for value in one.paper)
+            row |= {"paper effect": ", ".join(f"{value:+g}" for value in one.paper), "decided by": one.label}
         return row
 
     @property
     def comparisons(self) -> pd.DataFrame:
         """Every comparison of the claim: its mean difference, uncorrected 95 % interval, seeds, the paper's effects."""
-        columns = ["comparison", "claimed", "margin", "effect", "low", "high", "unit", "n", "paper effect"]
-        rows = [
-            (e.label, e.direction, e.margin, e.effect, *e.interval, e.unit, e.n, list(e.paper)) for e in self.evidence
-        ]
+        columns = ["comparison", "claimed", "effect", "low", "high", "unit", "n", "paper effect"]
+        rows = [(e.label, e.claimed, e.effect, *e.interval, e.unit, e.n, list(e.paper)) for e in self.evidence]
         return pd.DataFrame(rows, columns=columns).set_index("comparison")
 
 
@@ -101,7 +101,7 @@ def _judge(claim: Claim, runs: Iterable[Run], data: str) -> list[Verdict]:
         return [Verdict(claim, "any", NOT_REPRODUCED, f"residual {residual:.1e}, tolerance {tolerance:g}")]
     settings = _settings(claim, (run for run in runs if claim.is_about(run.record.parameters["dataset"])))
     return [_decide(claim, paired, where) for where, paired in settings.items()] or [
-        Verdict(claim, data, NOT_JUDGED, _no_records(claim, data))
+        Verdict(claim, data, NOT_JUDGED, _no_records(claim, data), recorded=False)
     ]
 
 
@@ -120,9 +120,9 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
     """The scoreboard: one row for each data set, and setting, whose records decide a claim, or one row that says why
     there is none.
 
-    dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, effect, interval, n,
-    paper effect, decided by (the comparison that effect and interval are of), reason; all text. Raises InputError for
-    an unknown data set or paper, listing them.
+    dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, claimed (of the
+    effect), effect, interval, n, paper effect, decided by (the comparison that these are of), reason; all text. Raises
+    InputError for an unknown data set or paper, listing them.
     """
     for what, name, valid in (
         ("dataset", dataset, datasets.NAMES),
@@ -141,7 +141,7 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
             if claim.kind == "exact":  # a fact of the labels, whatever is trained on them
                 found = [v for v in found if v.data == dataset_of(v.data)]
             judged = [v.row for v in found if v.outcome != NOT_JUDGED]
-            telling = [v for v in found if not v.reason.startswith("no records")]
+            telling = [v for v in found if v.recorded]
             rows += judged or [(telling or [judge(claim.id)])[0].row]
     return pd.DataFrame(rows)
 
@@ -225,8 +225,10 @@ def _settings(claim: Claim, runs: Iterable[Run]) -> dict[str, Paired]:
 
 def _no_records(claim: Claim, data: str) -> str:
     """Why there is no verdict if what a claim compares is not recorded, and what trains it if anything does."""
+    if data in datasets.NAMES and not claim.is_about(data):
+        return f"it is about {', '.join(claim.data) or 'segmentation'}, not {data}"
     labels = " and ".join(ledger.configuration(name).label for name in claim.configurations)
-    dataset = data if data in datasets.NAMES and claim.is_about(data) else (claim.data or ["synthetic"])[0]
+    dataset = data if data in datasets.NAMES else (claim.data or ["synthetic"])[0]
     reason = f"no records of {labels} under one protocol"
     if set(claim.configurations) <= set(ledger.configurations_needed(dataset)):
         root = "" if dataset in datasets.EMBEDDED else " --data-root PATH"

@@ -55,6 +55,7 @@ class Experiment:
         self.setup: Setup = validated(Setup, {k: v for k, v in given.items() if k in Setup.model_fields})
         self.own = {k: v for k, v in given.items() if k in own}
         self._options = {k: v for k, v in given.items() if k in options}
+        datasets.checked(self.setup.dataset, self._options)
         self._training = {k: v for k, v in given.items() if k in Training.model_fields}
         self.device = find_device(self.setup.device)
         for name in self.setup.methods or ():  # what is wrong is an error now, not when the first run starts
@@ -105,7 +106,7 @@ class Experiment:
             return self.variant(configuration).facts(configuration.partition("@")[0], seed, for_key=for_key)
         names, own = self._methods(configuration)
         fingerprint = self._fingerprint
-        options = validated(datasets.options(self.setup.dataset), self._options)
+        options = datasets.checked(self.setup.dataset, self._options)
         parameters = {"dataset": self.setup.dataset, **options.model_dump(mode="json", exclude_defaults=True)}
         parameters["methods"] = names
         for values in (*own.values(), self.training):
@@ -259,10 +260,7 @@ class Experiment:
 
     def _train(self, facts: dict, folder: Path) -> store.Run:
         key, seed, names = folder.name, facts["seed"], facts["parameters"]["methods"]
-        source_hash, commit = (
-            provenance.source_hash(names),
-            provenance.commit(),
-        )  # now, should the code change meanwhile
+        source_hash, commit = provenance.source_hash(), provenance.commit()  # now, should the code change meanwhile
         train, val = self._splits
         groups = self.statistics.groups
         learner = self._new_learner(names, facts["parameters"], seed)

@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,15 +170,14 @@ class Ledger(_Strict):
     @pydantic.model_validator(mode="after")
     def _names_exist(self) -> "Ledger":
         for claim in self.claims.values():
-            named = {name.partition("@")[0] for name in claim.configurations}
-            if unknown := sorted(named - set(self.configurations)):
-                raise ValueError(f"claims {claim.id} of: no configuration {', '.join(unknown)}")
+            if unknown := _parts(claim.configurations) - set(self.configurations):
+                raise ValueError(f"claims {claim.id} of: no configuration {', '.join(sorted(unknown))}")
             for name in claim.configurations:
                 for dataset in claim.data:
                     check_setting(name, dataset)
         for recording in self.records:
-            if unknown := sorted({name.partition("@")[0] for name in recording.also} - set(self.configurations)):
-                raise ValueError(f"records of {recording.dataset} also: no configuration {', '.join(unknown)}")
+            if unknown := _parts(recording.also) - set(self.configurations):
+                raise ValueError(f"records of {recording.dataset} also: no configuration {', '.join(sorted(unknown))}")
             for name in recording.also:
                 check_setting(name, recording.dataset)
             if isinstance(recording.claims, list) and (unknown := sorted(set(recording.claims) - set(self.claims))):
@@ -222,19 +221,49 @@ def claim(name: str) -> Claim:
     return load().claims[name]
 
 
+def _parts(names: Iterable[str]) -> set[str]:
+    """The configurations of the ledger that names are made of."""
+    return {part for name in names for part in name.partition("@")[0].split("+")}
+
+
+def is_known(name: str) -> bool:
+    """Whether `configuration` has that name."""
+    return _parts([name]) <= set(load().configurations)
+
+
 def configuration(name: str) -> Configuration:
-    """A configuration by name, with its setting behind an "@". Raises InputError listing the names."""
+    """A configuration by name, several joined by "+" as one, with their setting behind an "@".
+
+    Raises InputError listing the names, or for configurations that exclude each other.
+    """
     setting, name = setting_of(name), name.partition("@")[0]
-    if name not in load().configurations:
-        near = difflib.get_close_matches(name, load().configurations, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"no configuration '{name}'.{hint} The ledger has {', '.join(load().configurations)}")
-    found = load().configurations[name]
+    known = load().configurations
+    for part in name.split("+"):
+        if part not in known:
+            near = difflib.get_close_matches(part, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise InputError(f"no configuration '{part}'.{hint} The ledger has {', '.join(known)} and '+' to join them")
+    found = functools.reduce(_combined, [known[part] for part in name.split("+")])
     if not setting:
         return found
     shown = ", ".join(f"{option.replace('_', ' ')} {value}" for option, value in setting.items())
     label = f"{found.label[:-1]}, {shown})" if found.label.endswith(")") else f"{found.label} ({shown})"
     return found.model_copy(update={"setting": setting, "label": label})
+
+
+def _combined(one: Configuration, other: Configuration) -> Configuration:
+    """Both at once. Raises InputError if they exclude each other."""
+    label, merged = f"{one.label} + {other.label}", {}
+    for kind in ("own", "with_adamw"):
+        values, more = getattr(one, kind), getattr(other, kind)
+        if unlike := sorted(key for key in values.keys() & more.keys() if values[key] != more[key]):
+            raise InputError(
+                f"{label}: {', '.join(unlike)} cannot have two values. Choose one of the two configurations."
+            )
+        merged[kind] = values | more
+    methods = list(dict.fromkeys([*one.methods, *other.methods]))
+    registry.kinds(methods)
+    return Configuration(label=label, methods=methods, **merged)
 
 
 def configurations_needed(dataset: str, array: str | None = None) -> dict[str, int]:

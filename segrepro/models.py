@@ -81,10 +81,20 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) uint8 -> A (B, K, h, w), what enters the classifier (after dropout, where there is
-        one).
+        one). Raises InputError where a side is no multiple of `multiple` and the network cannot do with it.
         """
         x = images.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
-        return self.body(x)
+        try:
+            return self.body(x)
+        except RuntimeError as error:
+            sides = images.shape[-2:]
+            if not any(side % self.multiple for side in sides):
+                raise
+            fit = "x".join(str(max(side // self.multiple, 1) * self.multiple) for side in sides)
+            raise InputError(
+                f"crop_size: this network takes sides that are multiples of {self.multiple}, not images of "
+                f"{sides[0]} x {sides[1]} ({error}). Set crop_size={fit}, say."
+            ) from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) uint8 -> logits (B, C, H, W)."""

@@ -1,28 +1,22 @@
 """Where a run comes from: its code, its libraries, its machine. Kept in each record."""
 
 import hashlib
-import inspect
 import platform
 import subprocess
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from segrepro import classifiers, evaluation, methods, models, neighbours, registry, softmax, training
-from segrepro.datasets import augmentation, batches
 from segrepro.files import ROOT
 
 LIBRARIES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "numpy")
-# beside the methods of a run, the code that decides its result
-DECISIVE = (training, methods, batches, augmentation, models, classifiers, evaluation, softmax, neighbours)
 
 
-def source_hash(names: Sequence[str]) -> str:
-    """Hash of the code that decides the result of a run with these methods: theirs, the loop, models, batches."""
-    files = sorted({*registry.source_files(names), *(inspect.getfile(module) for module in DECISIVE)})
-    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
+def source_hash() -> str:
+    """Hash of all code of this package."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def commit() -> str:

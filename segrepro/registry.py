@@ -1,6 +1,5 @@
 """Every method by name. A new one is a module (or a class in `comparators`) and one line here."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,8 +72,3 @@ def build_learner(
 ) -> Learner:
     """The network with the methods named by `own`, each given its own parameters."""
     return Learner(network, [METHODS[name](network, classes, statistics, values) for name, values in own.items()])
-
-
-def source_files(names: Sequence[str]) -> list[str]:
-    """The files that define the named methods."""
-    return sorted({inspect.getfile(kind) for kind in kinds(names)})

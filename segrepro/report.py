@@ -166,8 +166,8 @@ def write_index(pages: list[Page], table: pd.DataFrame, folder: Path) -> None:
 def scoreboard() -> pd.DataFrame:
     """The verdict on every claim from the committed records, all text: one row a claim and data set."""
     table = claims.verdicts()
-    return table[["id", "verdict", "statement", "data", "effect", "interval", "n", "paper effect", "decided by",
-                  "reason"]]  # fmt: skip
+    return table[["id", "verdict", "statement", "data", "claimed", "effect", "interval", "n", "paper effect",
+                  "decided by", "reason"]]  # fmt: skip
 
 
 def scoreboard_markdown() -> str:

@@ -114,8 +114,8 @@ def save(folder: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Run:
         write_atomically(
             folder / ARRAYS, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
         )
-    text = json.dumps(record.model_dump(mode="json"), indent=None, separators=(",", ":"))
-    write_atomically(folder / RECORD, text.replace(',"', ',\n"') + "\n")
+    lines = [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in record.model_dump(mode="json").items()]
+    write_atomically(folder / RECORD, "{" + ",\n".join(lines) + "}\n")
     return Run(folder, record)
 
 

@@ -5,6 +5,7 @@ Interrupted at any moment, a training goes on from its last checkpoint and ends 
 """
 
 import io
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,12 +113,17 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
                 saved_at = time.monotonic()
         log.flush()
     except KeyboardInterrupt:
-        print(
-            "\nInterrupted. "
-            f"{'The last checkpoint is kept in ' + str(folder) if path.exists() else 'Nothing was lost'}: "
-            "the same command goes on from there."
-        )
+        kept = f"The last checkpoint is kept in {folder}: the same command goes on from there."
+        none = "There is no checkpoint yet: the same command starts from the beginning."
+        print(f"\nInterrupted. {kept if path.exists() else none}")
         raise
+    except ValueError as error:
+        if parameters.batch_size > accelerator.num_processes:
+            raise
+        raise InputError(
+            f"batch_size: one image a process is too few for this network's batch normalisation ({error}). "
+            "Choose 2 a process or more."
+        ) from error
     return log.history, curve, time.monotonic() - began
 
 
@@ -201,16 +207,19 @@ def _resume(path: Path, accelerator: Accelerator, learner: Learner, optimiser) -
     """Where to start: (iteration, history, window, curve, seconds), with the state loaded if there is a checkpoint."""
     if not path.exists():
         return 0, [], [], [], 0.0
+    remedy = "Delete it; this run then starts from its beginning."
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True
-        )  # weights_only: nothing is unpickled that could run code
+        # weights_only: nothing is unpickled that could run code
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        rest = tuple(content[name] for name in ("iteration", "history", "window", "curve", "seconds"))
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}). {remedy}") from error
+    try:
         learner.load_state_dict(content["learner"])
         optimiser.load_state_dict(content["optimiser"])
         if content["scaler"] is not None:
             accelerator.scaler.load_state_dict(content["scaler"])
-        return tuple(content[name] for name in ("iteration", "history", "window", "curve", "seconds"))
-    except Exception as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}). Delete it; this run then starts from its beginning."
-        ) from error
+    except (KeyError, ValueError, RuntimeError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is of another network or version of the code ({found}). {remedy}") from error
+    return rest

@@ -62,6 +62,18 @@ class Evidence:
         """95 % t-interval of the mean; nan with one seed."""
         return mean_interval(self.differences)[1:]
 
+    @property
+    def claimed(self) -> str:
+        """What the mean difference should be, as one writes it."""
+        margin = f"{self.margin:g}"
+        return {
+            "greater": "> 0",
+            "less": "< 0",
+            "equivalent": f"within ±{margin}",
+            "not_greater": f"< {margin}",
+            "nonzero": "not 0",
+        }[self.direction]
+
     def p_above(self, bound: float) -> float:
         """The smallest p for which the (1 - p) interval lies wholly above `bound`; 1 if none does."""
         return self._p(self.effect - bound)

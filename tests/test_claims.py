@@ -7,12 +7,13 @@ import pytest
 import yaml
 from factories import NAMES, make_run
 
-from segrepro import claims, datasets, ledger, registry, training
+from segrepro import claims, datasets, ledger, plots, registry, training
 from segrepro.analysis import scores
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
 from segrepro.files import PAPERS
 from segrepro.runs import Run
+from segrepro.verdict import Evidence
 
 LEDGER = PAPERS / "claims.yaml"
 
@@ -226,7 +227,8 @@ def test_a_clear_gain_is_reproduced(tmp_path):
     assert verdict.decisive.n == 3
     assert verdict.decisive.effect == pytest.approx(2.0)
     assert verdict.row["paper effect"] == "+1.4, +1.5, +0.5"
-    assert re.search(r"reproduced; effect \+\d\.\d\d points, interval \[\+1\.\d\d, \+\d\.\d\d\]", str(verdict))
+    said = r"reproduced; claimed > 0, effect \+\d\.\d\d points, interval \[\+1\.\d\d, \+\d\.\d\d\]"
+    assert re.search(said, str(verdict))
     assert list(verdict.comparisons.index) == ["mean IoU: DropClass against Plain"]
 
 
@@ -399,7 +401,7 @@ def test_the_scoreboard_has_a_line_a_claim(tmp_path):
     runs_with_gain(tmp_path / "store", [0.02, 0.021, 0.019])
     runs_with_gain(tmp_path / "store", [0.0, 0.001, -0.001], dataset="camvid")
     board = claims.verdicts(paper="dropclass", stores=[tmp_path / "store"])
-    columns = ["id", "statement", "data", "verdict", "effect", "interval", "n", "paper effect"]
+    columns = ["id", "statement", "data", "verdict", "claimed", "effect", "interval", "n", "paper effect"]
     columns += ["decided by", "reason"]
     assert list(board.columns) == columns
     assert set(board["id"]) == {claim.id for claim in ledger.load().claims.values() if claim.paper == "dropclass"}
@@ -451,3 +453,46 @@ def _as_dropclass(folder, curve):
 def test_the_scoreboard_knows_its_names(what, name, tmp_path):
     with pytest.raises(InputError, match=f"{what}: there is no '{name}'. Choose one of: "):
         claims.verdicts(**{what: name}, stores=[tmp_path])
+
+
+# configurations used together
+
+
+def test_configurations_are_combined_by_name():
+    one, other = ledger.configuration("region_rebalance_weak"), ledger.configuration("essnet_d12")
+    both = ledger.configuration("region_rebalance_weak+essnet_d12@architecture=fcn")
+    assert both.methods == one.methods + other.methods
+    assert (both.own, both.with_adamw) == (one.own | other.own, other.with_adamw)
+    assert both.label == "Region Rebalance (λ = 0.1) + ESSNet (d = 12, architecture fcn)"
+    assert both.setting == {"architecture": "fcn"}
+    assert plots.label_of("dropclass+fbnet") == "DropClass + FBNet"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lff+essnet", "lff and essnet cannot be combined, each replaces 'main_loss'"),
+        ("fbnet_res2+fbnet_res3", r"FBNet at Res2 \+ FBNet at Res3: stages cannot have two values"),
+        ("fbnet+dropclas", "no configuration 'dropclas'. Did you mean 'dropclass'"),
+        ("fbnet+", "no configuration ''"),
+    ],
+)
+def test_what_cannot_be_combined(name, says):
+    with pytest.raises(InputError, match=says):
+        ledger.configuration(name)
+
+
+# what is claimed
+
+
+@pytest.mark.parametrize(
+    ("direction", "text"),
+    [("greater", "> 0"), ("less", "< 0"), ("equivalent", "within ±2"), ("not_greater", "< 2"), ("nonzero", "not 0")],
+)
+def test_what_is_claimed_in_short(direction, text):
+    assert Evidence("", np.zeros(2), direction, 2.0).claimed == text
+
+
+def test_a_claim_about_other_data_says_so():
+    assert claims.judge("lff-C11", (), "synthetic").reason == "it is about bar, not synthetic"
+    assert claims.judge("dropclass-C1", (), "bar").reason == "it is about segmentation, not bar"

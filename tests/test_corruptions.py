@@ -1,15 +1,15 @@
 """CIFAR-10's corruptions: by hand, against other formulas for the same thing, and in limits."""
 
+import colorsys
 import io
 
-import matplotlib.colors
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 
 from segrepro.datasets import corruptions
-from segrepro.datasets.corruptions import CORRUPTIONS, corrupt
+from segrepro.datasets.corruptions import CORRUPTIONS, LEVELS, corrupt
 
 SURE = {"gaussian_blur", "defocus_blur", "zoom_blur", "brightness", "contrast", "saturate", "jpeg", "pixelate"}
 
@@ -38,6 +38,48 @@ def impulse(row=16, column=16):
     image = np.zeros((1, 32, 32, 3))
     image[0, row, column] = 1
     return image
+
+
+def test_levels_are_those_of_the_authors_code():
+    """As read from that code, not copied from ours. Glass blur there also has a greatest shift, 1 at every level."""
+    assert LEVELS == {
+        "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),
+        "shot_noise": (500, 250, 100, 75, 50),
+        "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),
+        "speckle_noise": (0.06, 0.1, 0.12, 0.16, 0.2),
+        "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1),
+        "glass_blur": ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)),
+        "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        "zoom_blur": (1.06, 1.11, 1.16, 1.21, 1.26),
+        "snow": (
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9), (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85), (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+        "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
+        "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
+        "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        "elastic": ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+        "jpeg": (80, 65, 58, 50, 40),
+        "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),
+        "spatter": (
+            (0.62, 0.1, 0.7, 0.7, 0.5, "water"), (0.65, 0.1, 0.8, 0.7, 0.5, "water"),
+            (0.65, 0.3, 1, 0.69, 0.5, "water"), (0.65, 0.1, 0.7, 0.69, 0.6, "mud"), (0.65, 0.1, 0.5, 0.68, 0.6, "mud"),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_each_corruption_reads_its_own_levels(name, photos, monkeypatch):
+    for level, own in enumerate(LEVELS[name], start=1):
+        expected = corrupt(photos, name, level, rng())
+        with monkeypatch.context() as only:
+            only.setattr(corruptions, "LEVELS", {name: {level - 1: own}})
+            assert np.array_equal(corrupt(photos, name, level, rng()), expected)
+            with pytest.raises(KeyError):
+                corrupt(photos, name, level % 5 + 1, rng())
 
 
 @pytest.mark.parametrize("level", range(1, 6))
@@ -228,26 +270,23 @@ def test_relief_of_no_drops_and_of_nothing_but_drops():
 # Colour and detail
 
 
-def with_grey_and_black(photos):
+def check_hsv(name, level, photos, change):
+    """The corruption is `change` of hue, saturation and value, pixel by pixel, also of black, grey and white ones."""
     images = photos / 255
-    images[0, :4] = 0
-    images[0, 4:8] = 0.6
-    return images
+    images[0, :12] = np.repeat((0, 0.6, 1), 4)[:, None, None]
+    pixels = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*pixel))) for pixel in images.reshape(-1, 3).tolist()]
+    assert np.allclose(CORRUPTIONS[name](images, level, rng()).reshape(-1, 3), pixels)
 
 
-def test_brightness_is_that_of_hsv(photos):
-    images = with_grey_and_black(photos)
-    hsv = matplotlib.colors.rgb_to_hsv(images)
-    hsv[..., 2] = np.clip(hsv[..., 2] + 0.3, 0, 1)
-    assert np.allclose(CORRUPTIONS["brightness"](images, 5, rng()), matplotlib.colors.hsv_to_rgb(hsv))
+def test_brightness_is_added_to_the_value_of_hsv(photos):
+    check_hsv("brightness", 5, photos, lambda hue, saturation, value: (hue, saturation, min(value + 0.3, 1)))
 
 
-@pytest.mark.parametrize(("level", "factor", "offset"), [(1, 0.3, 0), (2, 0.1, 0), (4, 2, 0.1), (5, 2.5, 0.2)])
+@pytest.mark.parametrize(("level", "factor", "offset"), [(1, 0.3, 0), (3, 1.5, 0), (5, 2.5, 0.2)])
 def test_saturation_is_that_of_hsv(level, factor, offset, photos):
-    images = with_grey_and_black(photos)
-    hsv = matplotlib.colors.rgb_to_hsv(images)
-    hsv[..., 1] = np.clip(factor * hsv[..., 1] + offset, 0, 1)
-    assert np.allclose(CORRUPTIONS["saturate"](images, level, rng()), matplotlib.colors.hsv_to_rgb(hsv))
+    check_hsv("saturate", level, photos, lambda hue, saturation, value: (
+        hue, min(factor * saturation + offset, 1), value
+    ))  # fmt: skip
 
 
 def test_elastic_without_jitter_or_shift_is_the_image(photos):

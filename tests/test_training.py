@@ -171,6 +171,20 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (folder / "checkpoint.pt").write_bytes(b"PK no checkpoint")
     with pytest.raises(InputError, match="checkpoint.pt is damaged .* Delete it"):
         experiment.train("plain", 0)
+    names = ("learner", "optimiser", "scaler", "iteration", "history", "window", "curve", "seconds")
+    torch.save(dict.fromkeys(names, {}), folder / "checkpoint.pt")
+    with pytest.raises(InputError, match=r"checkpoint.pt is of another network .*Missing key.* Delete it"):
+        experiment.train("plain", 0)
+
+
+def test_a_checkpoint_is_not_called_damaged_when_memory_runs_out(tmp_path, monkeypatch):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path)})
+    folder = tmp_path / experiment.key("plain", 0)
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"whole")
+    monkeypatch.setattr(torch, "load", lambda *a, **k: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        experiment.train("plain", 0)
 
 
 def test_interruption_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
@@ -187,6 +201,10 @@ def test_interruption_keeps_the_checkpoint_and_says_how_to_go_on(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         experiment.train("plain", 0)
     assert "goes on from there" in capsys.readouterr().out
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 1e9)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train("dropclass", 0)
+    assert "There is no checkpoint yet: the same command starts from the beginning" in capsys.readouterr().out
     folder = tmp_path / experiment.key("plain", 0)
     assert torch.load(folder / "checkpoint.pt", weights_only=True)["iteration"] == 4
     assert not (folder / "record.json").exists()

@@ -65,6 +65,10 @@ PLANTED = {
         lambda root: (root / "masks/train/1.png").unlink(),
         ("error", "images/train/1.png", r"has no mask: masks/train/1.png does not exist \(1 such", "Add the mask"),
     ),
+    "mask of another format": (
+        lambda root: (root / "masks/train/1.png").rename(root / "masks/train/1.jpg"),
+        ("error", "images/train/1.png", r"masks/train/1.png does not exist, but 1.jpg does \(1", "as a .png file"),
+    ),
     "mask without image": (
         lambda root: (root / "images/val/4.png").unlink(),
         ("error", "masks/val/4.png", r"has no image: images/val/4 \(.*\) does not exist", "Add the image"),
@@ -202,9 +206,31 @@ def test_without_folders_of_splits_and_without_a_list(tmp_path):
         save(tmp_path / "masks" / f"{i}.png", mask(255))
     (problem,) = inspection.inspect(tmp_path)["problem"]
     assert problem == "no mask has a value other than 255 and 65535"
+    for i in range(5):  # whoever saves two classes as 0 and 255
+        save(tmp_path / "masks" / f"{i}.png", mask(0, 255))
+    for cause in ("values", "list"):
+        (row,) = inspection.inspect(tmp_path).query("severity == 'error'").to_dict("records")
+        assert "255 means unlabelled" in row["problem"], cause
+        assert row["what to do"] == "Save every class as a value of its own: 0, 1, 2 and so on."
+        (tmp_path / "classes.csv").write_text("name\nbackground\nlesion\n")
     for i in range(4):
         (tmp_path / "masks" / f"{i}.png").unlink()
     assert inspection.inspect(tmp_path)["problem"].str.contains("has no mask").sum() == 4
+
+
+def test_a_mask_of_another_name_is_pointed_at(data):
+    (data / "masks/train/1.png").rename(data / "masks/train/1_mask.png")
+    first, _ = inspection.inspect(data).to_dict("records")
+    assert "masks/train/1.png does not exist, but 1_mask.png does" in first["problem"]
+    assert first["what to do"] == "Give it the image's name, as a .png file."
+
+
+def test_a_split_without_a_label(data):
+    relabel(data, "train", 255)
+    (row,) = inspection.inspect(data).query("severity == 'error'").to_dict("records")
+    assert (row["problem"], row["what to do"]) == ("no pixel for training is labelled", "Label some.")
+    relabel(data, "val", 255)
+    assert len(inspection.inspect(data).query("severity == 'error'")) == 2
 
 
 def test_there_must_be_something_to_inspect(data):
@@ -353,6 +379,21 @@ def test_a_remedy_that_helps_is_recommended_with_its_interval(tmp_path):
 def test_no_remedy_may_beat_plain_training(tmp_path):
     advice = recommend(runs_of(tmp_path, fbnet=(0.1, 0, 0.05), dice=(-3, 0, 0.1)))
     assert str(advice) == "No remedy beats Plain training here, of FBNet, Dice."
+
+
+def test_nothing_is_useless_while_rare_classes_are_not_found(tmp_path):
+    """Of 40 points on road but 2 on the rare classes; a remedy that lifts these clearly helps all the same."""
+    plain, same, better = (
+        [make_run(tmp_path, methods=[name], seed=seed, ious=[0.4, rare, rare]) for seed in range(3)]
+        for name, rare in (("plain", 0.02), ("dice", 0.02), ("fbnet", 0.09))
+    )
+    advice = recommend({"plain": plain, "dice": same})
+    assert advice.table["verdict"].to_list() == ["cannot tell"]
+    assert str(advice).startswith("Too early to call Dice useless: Plain has 2.0 points on the rare classes")
+    advice = recommend({"plain": plain, "dice": same, "fbnet": better})
+    assert advice.table["verdict"].to_dict() == {"dice": "cannot tell", "fbnet": "helps"}
+    assert str(advice).startswith("Use FBNet")
+    assert "Too early to call Dice useless" in str(advice)
 
 
 def test_too_few_seeds_to_tell(tmp_path):

@@ -18,6 +18,7 @@ from segrepro import datasets, metrics
 from segrepro.datasets.biased import bias_values
 from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
+from segrepro.files import PAPERS
 from segrepro.following import named
 from segrepro.papers.lff import relative_difficulty
 from segrepro.runs import Run
@@ -170,8 +171,10 @@ def relative_drops(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> 
 def printed(table: pd.DataFrame, *columns: str, rows: str = "method") -> pd.DataFrame:
     """A table of the paper, from `claims.table`, in the form of those here: one row a configuration.
 
-    columns, rows: "method", "class", or a part of its settings ("ratio", "eval", "target" ...).
+    columns, rows: "method", "class", or a part of its settings ("ratio", "eval", "target" ...). Empty of an empty one.
     """
+    if table.empty:
+        return pd.DataFrame()
     parts = pd.DataFrame([dict(part.split("=") for part in text.split(";")) for text in table["setting"]], table.index)
     if "train" in parts:  # Table 1
         parts["train"] = parts["train"].fillna("relative drop")
@@ -183,6 +186,19 @@ def printed(table: pd.DataFrame, *columns: str, rows: str = "method") -> pd.Data
     parts["text"] = [_text(*numbers, digits=2) for numbers in zip(table["value"], table["std"], strict=True)]
     wide = parts.pivot_table(index=rows, columns=list(columns), values="text", aggfunc="first", sort=False)
     return wide.rename_axis(index=None, columns=None if len(columns) == 1 else [None] * len(columns))
+
+
+def reported(metric: str) -> pd.DataFrame:
+    """What others got with the authors' code on Colored MNIST at severity 4, by configuration and aligned share: all
+    their values of a metric of `data/papers/reported_by_others.csv`.
+    """
+    table = pd.read_csv(PAPERS / "reported_by_others.csv", dtype=str, keep_default_na=False)
+    table = table.query("paper == 'lff' and dataset == 'Colored MNIST' and metric == @metric")
+    table = table[table["setting"].str.fullmatch(r"ratio=[\d.]+;severity=4")]
+    share = table["setting"].str.extract(r"ratio=([\d.]+)", expand=False)
+    way = table["method"].map({"Vanilla": "plain", "LfF": "lff_authors"})
+    wide = table.groupby([way, share], sort=False)["reported"].agg("; ".join).unstack()
+    return wide.rename_axis(index=None, columns=None)
 
 
 def implied_aligned(unbiased: pd.DataFrame, conflicting: pd.DataFrame) -> pd.DataFrame:

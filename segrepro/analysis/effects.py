@@ -307,6 +307,12 @@ def conflicting_accuracy(run: Run) -> float:
     return _accuracy(run, "conflicting")
 
 
+@score()
+def conflicting_above_unbiased(run: Run) -> float:
+    """The latter minus the former: between two runs, how much more is gained on conflicting images (LfF Table 5)."""
+    return _accuracy(run, "conflicting") - _accuracy(run, "unbiased")
+
+
 @effect()
 def relative_accuracy_drop(biased: Run, unbiased: Run) -> float:
     """Unbiased accuracy after training on biased data, relative to training on unbiased data, in percent (LfF

@@ -44,7 +44,7 @@ def recommend(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Rec
     """The recommendation that runs of one protocol, by configuration, support.
 
     Pure: the same runs give the same words. Nothing is judged while the baseline's mean IoU is below the floor of all
-    claims, `verdict.FLOOR`.
+    claims, `verdict.FLOOR`. While that of its rare classes is, a remedy may help, but none is called useless.
     """
     pairs = _pairs(runs, baseline)
     plain = ledger.configuration(baseline).label
@@ -67,7 +67,11 @@ def recommend(runs: Mapping[str, Sequence[Run]], baseline: str = "plain") -> Rec
             f"Too early to tell: {plain} has a mean IoU of {level:.1f} points, and below {FLOOR:g} no difference can "
         )
         return Recommendation(f"{text}show. Train for longer (iterations).", table.assign(verdict=OPEN), rare)
-    return Recommendation(_sentence(table, evidence, plain), table, rare)
+    level = float(np.mean([mean_iou(run, rare) for run in runs[baseline]]))
+    sentence = _sentence(table, evidence, plain, level)
+    if level < FLOOR:
+        table = table.replace({"verdict": {NO_HELP: OPEN}})
+    return Recommendation(sentence, table, rare)
 
 
 def _rare_classes(record: Record) -> tuple[str, ...]:
@@ -86,7 +90,8 @@ def _gain(pairs: Sequence[tuple[Run, Run]], classes: Sequence[str] | None) -> Ev
     return Evidence("", np.array(gains), "greater", MARGIN)
 
 
-def _sentence(table: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]], plain: str) -> str:
+def _sentence(table: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]], plain: str, level: float) -> str:
+    """level: the baseline's mean IoU on the rare classes."""
     label = {name: ledger.configuration(name).label for name in evidence}
     gained = {name: f"{_points(part)} points of mean IoU on the rare classes, {_points(every)} on all"
               for name, (every, part) in evidence.items()}  # fmt: skip
@@ -97,7 +102,12 @@ def _sentence(table: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]], p
         text.append(f"Use {label[best]}: {gained[best]}, over {evidence[best][0].n} paired seeds.")
         if others:
             text.append(f"Also helping, and not tested against it: {', '.join(label[name] for name in others)}.")
-    elif not unsure:
+    if useless and level < FLOOR:
+        text.append(
+            f"Too early to call {', '.join(label[name] for name in useless)} useless: {plain} has {level:.1f} points "
+            f"on the rare classes, and below {FLOOR:g} there is next to nothing to lose. Train for longer (iterations)."
+        )
+    elif not helping and not unsure:
         text.append(f"No remedy beats {plain} training here, of {', '.join(label[name] for name in useless)}.")
     if unsure:
         seeds = ", ".join(f"{label[name]} ({evidence[name][0].n})" for name in unsure)

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,11 +45,9 @@ def option_names() -> set[str]:
     return {option for name in NAMES for option in options(name).model_fields}
 
 
-def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
-    """The data set `name`, read from `data_root`, with that data set's own parameters (see `options`).
-
-    Raises InputError listing the valid ones for an unknown name or parameter, and naming folder or file where the data
-    at `data_root` are not what that data set consists of.
+def checked(name: str, own: Mapping[str, Any]) -> Flat:
+    """A data set's own parameters with these values. Raises InputError listing the valid ones for an unknown name of a
+    data set or parameter, and for a value out of its range.
     """
     model = options(name)
     for option in own:
@@ -57,5 +56,14 @@ def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
                 f"{option}: data set '{name}' has no such parameter. "
                 f"Its own: {', '.join(model.model_fields) or 'none'}."
             )
-    values = dict(validated(model, own))
+    return validated(model, own)
+
+
+def load(name: str, data_root: str | Path | None = None, **own: Any) -> Dataset:
+    """The data set `name`, read from `data_root`, with that data set's own parameters (see `options`).
+
+    Raises InputError as `checked` does, and naming folder or file where the data at `data_root` are not what that data
+    set consists of.
+    """
+    values = dict(checked(name, own))
     return _module(name).load(None if data_root in (None, "") else Path(data_root).expanduser(), **values)

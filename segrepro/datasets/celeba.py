@@ -50,8 +50,8 @@ def load(
     """CelebA: img_align_celeba/, list_attr_celeba.txt and list_eval_partition.txt, in data_root as torchvision has them
     or in Img/, Anno/ and Eval/ as its publisher does.
 
-    size: side in pixels that images are resized to. Raises InputError naming folder or file where these are missing or
-    not as they should be.
+    size: side in pixels that images are resized to, in each epoch anew: all of them would take 24 GB of memory.
+    Raises InputError naming folder or file where these are missing or not as they should be.
     """
     published = data_root is not None and (data_root / PUBLISHED_IN[IMAGES]).is_dir()
     require_folders(data_root, (f"{PUBLISHED_IN[IMAGES]}/{IMAGES}" if published else IMAGES,), dataset="celeba")

@@ -38,7 +38,7 @@ FILES = {  # images and labels of each split
     "val": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
-# As the authors train: 100 epochs of 60 000 images; they evaluate after each epoch.
+# As the authors train: 100 epochs of 60 000 images. They evaluate as each epoch begins, we after every second one.
 DEFAULTS = {
     "architecture": "mlp",
     "encoder": "none",

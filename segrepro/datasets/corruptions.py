@@ -1,7 +1,7 @@
 """The nineteen corruptions of CIFAR-10-C (Hendrycks and Dietterich, 2019), of which Learning from Failure uses all.
 
 Each is a function of images (N, H, W, 3) in 0..1, H = W, a level from 1 (weak) to 5, and a random generator; it returns
-images of the same shape, which `corrupt` clips to 0..1. Parameters by level are those of CIFAR-10-C.
+images of the same shape, which `corrupt` clips to 0..1. Parameters by level, `LEVELS`, are those of CIFAR-10-C.
 
 Differences from its code
     1. Frost is procedural: the original lays photographs of frost over the images, which we do not ship.
@@ -18,10 +18,52 @@ import io
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from scipy import ndimage
 
 Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+# Level 1 to 5. Lengths are in pixels, those of elastic in sides of the image; values of pixels are 0 to 1.
+LEVELS: dict[str, tuple] = {
+    "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation
+    "shot_noise": (500, 250, 100, 75, 50),  # photons
+    "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # share of values
+    "speckle_noise": (0.06, 0.1, 0.12, 0.16, 0.2),  # standard deviation, of a factor
+    "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1),  # sigma
+    "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),  # radius, sigma of the edge
+    "glass_blur": ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)),  # sigma, passes
+    "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, sigma
+    "zoom_blur": (1.06, 1.11, 1.16, 1.21, 1.26),  # where the factors end
+    "snow": (  # mean and standard deviation of the noise, zoom, threshold; radius and sigma of the smear; share kept
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # weights of image and frost
+    "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),  # strength, decay from one scale to the next
+    "spatter": (  # mean and standard deviation of the noise, sigma, threshold; strength of light, or sigma of mud; kind
+        (0.62, 0.1, 0.7, 0.7, 0.5, "water"),
+        (0.65, 0.1, 0.8, 0.7, 0.5, "water"),
+        (0.65, 0.3, 1, 0.69, 0.5, "water"),
+        (0.65, 0.1, 0.7, 0.69, 0.6, "mud"),
+        (0.65, 0.1, 0.5, 0.68, 0.6, "mud"),
+    ),
+    "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),  # added to the value
+    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # factor
+    "saturate": ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),  # factor, offset
+    "elastic": (  # amplitude and sigma of the shifts, jitter of the affine map
+        (0, 0, 0.08),
+        (0.05, 0.2, 0.07),
+        (0.08, 0.06, 0.06),
+        (0.1, 0.04, 0.05),
+        (0.1, 0.03, 0.03),
+    ),
+    "jpeg": (80, 65, 58, 50, 40),  # quality
+    "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # factor
+}
 
 
 def corrupt(images: np.ndarray, name: str, level: int, generator: np.random.Generator) -> np.ndarray:
@@ -35,24 +77,24 @@ def corrupt(images: np.ndarray, name: str, level: int, generator: np.random.Gene
 
 def gaussian_noise(images, level, generator):
     """Normal noise in every value."""
-    return images + generator.normal(scale=(0.04, 0.06, 0.08, 0.09, 0.10)[level - 1], size=images.shape)
+    return images + generator.normal(scale=LEVELS["gaussian_noise"][level - 1], size=images.shape)
 
 
 def shot_noise(images, level, generator):
     """Poisson noise: a value of 1 stands for so many photons."""
-    photons = (500, 250, 100, 75, 50)[level - 1]
+    photons = LEVELS["shot_noise"][level - 1]
     return generator.poisson(images * photons) / photons
 
 
 def impulse_noise(images, level, generator):
     """Salt and pepper: a share of all values becomes 0 or 1."""
-    hit = generator.random(images.shape) < (0.01, 0.02, 0.03, 0.05, 0.07)[level - 1]
+    hit = generator.random(images.shape) < LEVELS["impulse_noise"][level - 1]
     return np.where(hit, generator.random(images.shape) < 0.5, images)
 
 
 def speckle_noise(images, level, generator):
     """Normal noise in proportion to each value."""
-    return images * (1 + generator.normal(scale=(0.06, 0.1, 0.12, 0.16, 0.2)[level - 1], size=images.shape))
+    return images * (1 + generator.normal(scale=LEVELS["speckle_noise"][level - 1], size=images.shape))
 
 
 # Blur
@@ -60,12 +102,12 @@ def speckle_noise(images, level, generator):
 
 def gaussian_blur(images, level, generator):
     """Smoothing with a Gaussian."""
-    return _smooth(images, (0.4, 0.6, 0.7, 0.8, 1)[level - 1])
+    return _smooth(images, LEVELS["gaussian_blur"][level - 1])
 
 
 def defocus_blur(images, level, generator):
     """Smoothing with a disk whose edge is softened by a Gaussian of 3 x 3."""
-    radius, softness = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))[level - 1]
+    radius, softness = LEVELS["defocus_blur"][level - 1]
     y, x = np.mgrid[-2:3, -2:3]
     disk = (x**2 + y**2 <= radius**2).astype(float)
     kernel = ndimage.gaussian_filter(disk / disk.sum(), softness, radius=1)
@@ -74,7 +116,7 @@ def defocus_blur(images, level, generator):
 
 def glass_blur(images, level, generator):
     """Smoothed, each inner pixel replaced by a near one above or to the left once or twice, and smoothed again."""
-    sigma, passes = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))[level - 1]
+    sigma, passes = LEVELS["glass_blur"][level - 1]
     result = _smooth(images, sigma)
     rows, columns = np.mgrid[2 : images.shape[1], 2 : images.shape[2]]
     for _ in range(passes):
@@ -85,13 +127,13 @@ def glass_blur(images, level, generator):
 
 def motion_blur(images, level, generator):
     """Smeared to one side in a direction within 45 degrees of the horizontal, drawn for each image."""
-    radius, sigma = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))[level - 1]
+    radius, sigma = LEVELS["motion_blur"][level - 1]
     return _smear(images, radius, sigma, generator.uniform(-45, 45, len(images)))
 
 
 def zoom_blur(images, level, generator):
-    """Mean of the image and its enlargements up to a factor of 1.06 to 1.26, in steps of 0.01."""
-    factors = np.arange(1, (1.06, 1.11, 1.16, 1.21, 1.26)[level - 1], 0.01)
+    """Mean of the image and its enlargements up to a factor, in steps of 0.01."""
+    factors = np.arange(1, LEVELS["zoom_blur"][level - 1], 0.01)
     return (images + sum(_zoom(images, factor) for factor in factors)) / (1 + len(factors))
 
 
@@ -100,13 +142,7 @@ def zoom_blur(images, level, generator):
 
 def snow(images, level, generator):
     """Paler, with falling flakes: large values of noise, enlarged and smeared downwards; and the same upside down."""
-    mean, deviation, zoom, threshold, radius, sigma, kept = (
-        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-    )[level - 1]
+    mean, deviation, zoom, threshold, radius, sigma, kept = LEVELS["snow"][level - 1]
     flakes = _zoom(generator.normal(mean, deviation, (*images.shape[:3], 1)), zoom)
     flakes = np.clip(np.where(flakes < threshold, 0, flakes), 0, 1)
     flakes = _smear(flakes, radius, sigma, generator.uniform(-135, -45, len(images)))
@@ -117,13 +153,13 @@ def snow(images, level, generator):
 
 def frost(images, level, generator):
     """Darker, under a bluish layer of crystals (difference 1)."""
-    kept, weight = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))[level - 1]
+    kept, weight = LEVELS["frost"][level - 1]
     return kept * images + weight * _frost_layer(images.shape, generator)
 
 
 def fog(images, level, generator):
     """A fractal cloud is added, and the sum scaled back to the image's own range."""
-    strength, decay = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))[level - 1]
+    strength, decay = LEVELS["fog"][level - 1]
     most = images.max(axis=(1, 2, 3), keepdims=True)
     cloud = strength * _plasma(images.shape[:3], decay, generator)[..., None]
     return (images + cloud) * most / (most + strength)
@@ -131,13 +167,7 @@ def fog(images, level, generator):
 
 def spatter(images, level, generator):
     """Drops of water (levels 1 to 3) or mud."""
-    mean, deviation, sigma, threshold, strength, kind = (
-        (0.62, 0.1, 0.7, 0.7, 0.5, "water"),
-        (0.65, 0.1, 0.8, 0.7, 0.5, "water"),
-        (0.65, 0.3, 1, 0.69, 0.5, "water"),
-        (0.65, 0.1, 0.7, 0.69, 0.6, "mud"),
-        (0.65, 0.1, 0.5, 0.68, 0.6, "mud"),
-    )[level - 1]
+    mean, deviation, sigma, threshold, strength, kind = LEVELS["spatter"][level - 1]
     liquid = _smooth(generator.normal(mean, deviation, (*images.shape[:3], 1)), sigma)
     if kind == "mud":
         covered = _smooth((liquid > threshold).astype(float), strength)
@@ -153,33 +183,29 @@ def spatter(images, level, generator):
 
 
 def brightness(images, level, generator):
-    """Added to the value of HSV: hue and saturation stay."""
-    value = images.max(axis=-1, keepdims=True)
-    brighter = np.minimum(value + (0.05, 0.1, 0.15, 0.2, 0.3)[level - 1], 1)
-    return np.where(value > 0, images / np.maximum(value, 1e-9), 1) * brighter  # black becomes grey
+    """Added to the value of HSV: hue and saturation stay, and black becomes grey."""
+    hsv = rgb_to_hsv(images)
+    hsv[..., 2] = np.minimum(hsv[..., 2] + LEVELS["brightness"][level - 1], 1)
+    return hsv_to_rgb(hsv)
 
 
 def contrast(images, level, generator):
     """Values drawn towards the mean of their channel."""
     means = images.mean(axis=(1, 2), keepdims=True)
-    return means + (images - means) * (0.75, 0.5, 0.4, 0.3, 0.15)[level - 1]
+    return means + (images - means) * LEVELS["contrast"][level - 1]
 
 
 def saturate(images, level, generator):
     """Saturation of HSV times a factor, plus an offset; what is grey has the hue 0, red."""
-    factor, offset = ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))[level - 1]
-    value = images.max(axis=-1, keepdims=True)
-    span = value - images.min(axis=-1, keepdims=True)
-    hue = np.where(span > 0, (value - images) / np.maximum(span, 1e-9), (0, 1, 1))  # 0 in the strongest channel
-    saturation = np.clip(factor * span / np.maximum(value, 1e-9) + offset, 0, 1)
-    return value * (1 - saturation * hue)
+    factor, offset = LEVELS["saturate"][level - 1]
+    hsv = rgb_to_hsv(images)
+    hsv[..., 1] = np.minimum(factor * hsv[..., 1] + offset, 1)
+    return hsv_to_rgb(hsv)
 
 
 def elastic(images, level, generator):
     """A small random affine map, then every pixel moved a little, with neighbours moved alike."""
-    amplitude, sigma, jitter = images.shape[1] * np.array(
-        ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))[level - 1]
-    )
+    amplitude, sigma, jitter = images.shape[1] * np.array(LEVELS["elastic"][level - 1])
     count, side = images.shape[:2]
     far, near = side // 2 + side // 3, side // 2 - side // 3
     corners = np.array(((far, far), (far, near), (near, near)), dtype=float)
@@ -197,7 +223,7 @@ def jpeg(images, level, generator):
 
     def stored(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=(80, 65, 58, 50, 40)[level - 1])
+        image.save(file, "JPEG", quality=LEVELS["jpeg"][level - 1])
         return Image.open(file)
 
     return _each(images, stored)
@@ -206,7 +232,7 @@ def jpeg(images, level, generator):
 def pixelate(images, level, generator):
     """Reduced by averaging over boxes, and enlarged again."""
     side = images.shape[1]
-    small = int(side * (0.95, 0.9, 0.85, 0.75, 0.65)[level - 1])
+    small = int(side * LEVELS["pixelate"][level - 1])
     box = Image.Resampling.BOX
     return _each(images, lambda image: image.resize((small, small), box).resize((side, side), box))
 

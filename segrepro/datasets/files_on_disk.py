@@ -1,5 +1,6 @@
 """Images with masks in files: paired by name, checked before any work starts, read with errors that name the file."""
 
+import glob
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,9 +55,11 @@ def match_files(
         )
     without_mask, without_image = sorted(image_of.keys() - mask_of.keys()), sorted(mask_of.keys() - image_of.keys())
     for name in without_mask:
+        near = [f", but {path.name} does" for path in _near(masks / name)]
+        cure = f"Give it the image's name, as a {mask_ending} file" if near else "Add the mask or remove the image"
         error = InputError(
-            f"{image_of[name]} has no mask: {masks / name}{mask_ending} does not exist "
-            f"({len(without_mask)} such of {len(image_of)} images). Add the mask or remove the image."
+            f"{image_of[name]} has no mask: {masks / name}{mask_ending} does not exist{''.join(near[:1])} "
+            f"({len(without_mask)} such of {len(image_of)} images). {cure}."
         )
         faults.append((image_of[name], error))
     for name in without_image:
@@ -66,6 +69,11 @@ def match_files(
         )
         faults.append((mask_of[name], error))
     return [(image_of[name], mask_of[name]) for name in sorted(image_of.keys() & mask_of.keys())], faults
+
+
+def _near(path: Path) -> list[Path]:
+    """Files whose names begin with that of `path`: "a.jpg" or "a_mask.png" for "a"."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}[._-]*"))
 
 
 def pair_files(images: Path, masks: Path, **endings: Any) -> list[Pair]:

@@ -35,6 +35,10 @@ SPLITS = ("train", "val")
 LIST = "classes.csv"
 COLUMNS = ("name", "colour", "background", "rare")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+ONE_CLASS = (
+    "all labelled pixels are of one class, so there is nothing to tell apart (255 means unlabelled: in masks of 0 and "
+    "255 the second class is lost). Save every class as a value of its own: 0, 1, 2 and so on."
+)
 FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
 DEFAULTS = {
@@ -168,7 +172,7 @@ def _values(pairs: list[Pair]) -> Iterator[tuple[Path, np.ndarray]]:
 def classes_in(data_root: Path, masks: Iterable[tuple[Path, np.ndarray]]) -> Classes:
     """Classes named by their labels, 0 to the largest value in the masks; masks: files with (some of) their values.
 
-    Raises InputError for a value that is too large for a label, or if there is no label.
+    Raises InputError for a value that is too large for a label, or if there are fewer than two labels.
     """
     count = 0
     for mask, values in masks:
@@ -180,6 +184,8 @@ def classes_in(data_root: Path, masks: Iterable[tuple[Path, np.ndarray]]) -> Cla
             )
     if not count:
         raise InputError(f"{data_root / 'masks'}: no mask has a value other than 255 and 65535. Label the images.")
+    if count == 1:
+        raise InputError(f"{data_root / 'masks'}: {ONE_CLASS}")
     return Classes(tuple(f"class {i}" for i in range(count)), tuple(_distinct_colours(count)))
 
 

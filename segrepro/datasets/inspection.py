@@ -32,6 +32,8 @@ from segrepro.parameters import Setup
 from segrepro.progress import SHOW_PROGRESS
 
 ERROR, WARNING = "error", "warning"
+_FOR = {"train": "for training", "val": "for validation"}
+_DIVIDE = "Divide the images otherwise (split_seed, val_fraction, or folders train/ and val/), so that"
 
 
 @dataclass
@@ -90,7 +92,9 @@ def inspect(root: Path | None, **split: float) -> pd.DataFrame:
                     )
                     warnings.append((pair.mask, InputError(error)))
         present = {name: _images_with(pairs, table, len(classes)) for name, pairs in splits.items()}
-        if all(images.any() for images in present.values()):  # else what is lacking are masks
+        if not faults:
+            faults += _untaught(root, present)
+        if all(images.any() for images in present.values()):  # else what is lacking are masks, or labels
             warnings += _lacking(root, classes, present)
     warnings += _in_both(root, **splits)
     rows = [(ERROR, *_row(root, *fault)) for fault in faults] + [(WARNING, *_row(root, *fault)) for fault in warnings]
@@ -143,15 +147,24 @@ def _images_with(pairs: Iterable[_Pair], table: np.ndarray, classes: int) -> np.
     return sum((np.bincount(of[of >= 0], minlength=classes) for of in labels), start=np.zeros(classes, dtype=int))
 
 
+def _untaught(root: Path, present: dict[str, np.ndarray]) -> list[Fault]:
+    """A split without a label, or only one class in all of them."""
+    empty = [f"{root / 'masks'}: no pixel {_FOR[name]} is labelled. Label some." for name, images in present.items()
+             if not images.any()]  # fmt: skip
+    if not empty and (sum(present.values()) > 0).sum() == 1:
+        empty = [f"{root / 'masks'}: {folder.ONE_CLASS}"]
+    return [(root / "masks", InputError(text)) for text in empty]
+
+
 def _lacking(root: Path, classes: Classes, present: dict[str, np.ndarray]) -> list[Fault]:
     found = []
     for name, train, val in zip(classes.names, *present.values(), strict=True):
         if not train:
             where = f"in {val} for validation, but in none for training" if val else "in no image"
-            cure = "Divide the images so that training has it" if val else "Add images with it"
+            cure = f"{_DIVIDE} training has it" if val else "Add images with it"
             found.append(f"class '{name}' occurs {where}. {cure}: otherwise it is never learned.")
         elif not val:
-            cure = "Divide the images so that validation has it: otherwise its IoU cannot be measured."
+            cure = f"{_DIVIDE} validation has it: otherwise its IoU cannot be measured."
             found.append(f"class '{name}' occurs in {train} images for training, but in none for validation. {cure}")
     return [(root / "masks", InputError(f"{root / 'masks'}: {text}")) for text in found]
 

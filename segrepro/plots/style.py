@@ -79,8 +79,7 @@ def style() -> None:
 
 def label_of(name: str) -> str:
     """The ledger's label of a configuration; a name that it does not have is its own label."""
-    known = ledger.load().configurations
-    return known[name].label if name in known else name
+    return ledger.configuration(name).label if ledger.is_known(name) else name
 
 
 def colour_of(name: str) -> str:
