@@ -1,15 +1,18 @@
 """Classified images in files: resized to one size, decoded when asked for, read with errors that name the file."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from segrepro.datasets.base import Classes, Groups, Split
 from segrepro.errors import InputError
+from segrepro.progress import SHOW_PROGRESS
 
 
 class ImageFiles(Split):
@@ -26,7 +29,8 @@ class ImageFiles(Split):
         self.label_maps = np.asarray(labels, dtype=np.int16).reshape(-1, 1, 1)
         facts = hashlib.sha256(repr((classes.names, size)).encode())
         values = np.zeros(len(paths), dtype=np.int64) if groups is None else groups.index
-        for path, label, value in zip(self.paths, labels, values, strict=True):
+        bar = tqdm(self.paths, "checking files", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS)
+        for path, label, value in zip(bar, labels, values, strict=True):
             try:
                 facts.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size} {label} {value}\n".encode())
             except OSError as error:
