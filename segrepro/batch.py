@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from segrepro import report
 from segrepro.errors import InputError
-from segrepro.files import ROOT, write_atomically
+from segrepro.files import ROOT, make_folder, write_atomically
+from segrepro.progress import SHOW_PROGRESS
 
 NOTEBOOKS = ROOT / "notebooks"
 QUIET_KERNEL = ["--log-level=CRITICAL"]  # otherwise each kernel tells the terminal that its socket is not encrypted
@@ -134,12 +135,12 @@ def reproduce(parameter_file: Path, output: Path) -> list[report.Page]:
     declared = {source.stem: set(papermill.inspect_notebook(source)) for source in sources}
     parameters = read_parameters(parameter_file, declared)
     always = {"train": True, "runs_dir": os.path.relpath(output / "runs", ROOT)}
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     report.write_mathjax(output)
     scoreboard = report.scoreboard()
     pages = [report.Page.of(source) for source in sources]
     report.write_index(pages, scoreboard, output)
-    with tqdm(list(zip(sources, pages, strict=True)), unit="notebook") as bar:
+    with tqdm(list(zip(sources, pages, strict=True)), unit="notebook", disable=not SHOW_PROGRESS) as bar:
         for source, page in bar:
             bar.set_description(source.stem)
             values = parameters[source.stem] | {
@@ -164,7 +165,7 @@ def store(names: Sequence[str] = ()) -> None:
     known = {source.stem: source for source in notebooks()}
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"no notebook is named {', '.join(unknown)}; there are {', '.join(known)}")
-    for name in tqdm(names or list(known), unit="notebook"):
+    for name in tqdm(names or list(known), unit="notebook", disable=not SHOW_PROGRESS):
         notebook = nbformat.read(known[name], as_version=4)
         client = nbclient.NotebookClient(
             notebook,

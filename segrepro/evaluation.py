@@ -8,6 +8,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from segrepro.datasets.batches import Batch, evaluation_batches
 from segrepro.errors import InputError
 from segrepro.methods import Learner, Method
 from segrepro.models import upsample
+from segrepro.parameters import Training
 from segrepro.processes import is_distributed, rank_and_world, sum_over_processes
 from segrepro.progress import SHOW_PROGRESS
 
@@ -30,7 +32,8 @@ Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 -> class score
 MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 MATRIX_LIMIT = 300  # classes; above it TP, FP and FN are counted instead of the confusion matrix
 EMBEDDING_LIMIT = 30_000  # bytes of pixel embeddings kept of an image
-INFERENCE = ("single_scale", "multi_scale", "sliding_window")
+SCORE_LIMIT = 2**31  # bytes of class scores a batch, where an image's own do not exceed it
+INFERENCE = get_args(Training.model_fields["inference"].annotation)
 
 
 def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: tuple[int, int] | None = None,
@@ -39,10 +42,9 @@ def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: t
 
     single_scale: whole images. multi_scale: mean probability over MULTI_SCALE, each with its mirror image.
     sliding_window: mean probability over windows of crop_size that overlap by a third or more.
-    Raises InputError for another name, or sliding_window without a crop size.
+    Raises InputError for another name, or one that does not fit (`check_inference`).
     """
-    if inference not in INFERENCE:
-        raise InputError(f"inference: unknown '{inference}'; valid: {', '.join(INFERENCE)}")
+    check_inference(inference, crop_size, pools=learner.network.pools)
     multiple = learner.network.multiple
 
     def single(images: Tensor) -> Tensor:
@@ -71,11 +73,19 @@ def predictor(learner: Learner, *, inference: str = "single_scale", crop_size: t
                 visits[area] += 1
         return total / visits
 
-    if inference != "single_scale" and learner.network.pools:
+    return {"single_scale": single, "multi_scale": multi_scale, "sliding_window": sliding_window}[inference]
+
+
+def check_inference(inference: str, crop_size: tuple[int, int] | None, *, pools: bool) -> None:
+    """Raises InputError for an unknown name, anything but single_scale where a network `pools` (and so classifies whole
+    images), or sliding_window without a crop size.
+    """
+    if inference not in INFERENCE:
+        raise InputError(f"inference: unknown '{inference}'; valid: {', '.join(INFERENCE)}")
+    if inference != "single_scale" and pools:
         raise InputError(f"inference: {inference} is for label maps; whole images are classified with single_scale")
     if inference == "sliding_window" and crop_size is None:
-        raise InputError("inference: sliding_window needs crop_size, the size of the window")
-    return {"single_scale": single, "multi_scale": multi_scale, "sliding_window": sliding_window}[inference]
+        raise InputError("inference: sliding_window needs crop_size, the size of its window. Set it, e.g. to 192x256.")
 
 
 def _window_starts(whole: int, window: int) -> list[int]:
@@ -106,8 +116,7 @@ def confusion_counts(
     """Counts (C, C) of a split, (G, C, C) where it knows a bias attribute; above MATRIX_LIMIT classes, and without such
     an attribute, TP, FP and FN, (C,) each. `how` goes to `predictor`.
 
-    The memory does not depend on the number of images in a batch. With several processes each counts its share and all
-    get the sum.
+    Counting takes no memory that grows with a batch. With several processes each counts its share and all get the sum.
     """
     predict, classes, groups = predictor(learner, **how), len(split.classes), split.groups
     group_of = torch.from_numpy(groups.index if groups else np.zeros(len(split), dtype=np.int64))
@@ -341,8 +350,14 @@ def testing(learner: Learner) -> Iterator[None]:
 
 
 def batches_of(split: Split, learner: Learner, batch_size: int | None, description: str) -> Iterator:
-    """This process's share of the split, with a progress bar on the first process. batch_size: 8, or 512 in memory."""
-    batch_size = batch_size or (512 if isinstance(split, Images) else 8)
+    """This process's share of the split, with a progress bar on the first process.
+
+    batch_size: 512 classified images in memory, else 8, or as few as keep the scores under `SCORE_LIMIT`, judged by the
+    first sample.
+    """
+    if batch_size is None:
+        scores = 4 * len(split.classes) * split.labels(0).size  # bytes, float32
+        batch_size = 512 if isinstance(split, Images) else min(8, max(1, SCORE_LIMIT // scores))
     rank, world = rank_and_world() if is_distributed() else (0, 1)
     batches = evaluation_batches(
         split, batch_size=batch_size, multiple=learner.network.multiple, rank=rank, world=world

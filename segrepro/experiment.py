@@ -23,6 +23,7 @@ from segrepro.datasets.base import Split
 from segrepro.datasets.batches import in_memory
 from segrepro.datasets.statistics import Statistics, class_statistics
 from segrepro.errors import BusyError, InputError
+from segrepro.files import make_folder, writing
 from segrepro.following import Follower
 from segrepro.methods import Learner, owner
 from segrepro.parameters import Setup, Training, check_names, find_device, literals, validated
@@ -63,8 +64,9 @@ class Experiment:
         for name in registry.METHODS:
             registry.own_parameters([name], self.own)
         with torch.device("meta"):  # neither memory nor weights: only whether there is such a network
-            models.build(self.training.architecture, self.training.encoder, 1, size=(32, 32),
-                         output_stride=self.training.output_stride, pretrained=False)  # fmt: skip
+            network = models.build(self.training.architecture, self.training.encoder, 1, size=(32, 32),
+                                   output_stride=self.training.output_stride, pretrained=False)  # fmt: skip
+        evaluation.check_inference(self.training.inference, self.training.crop_size, pools=network.pools)
 
     def __repr__(self) -> str:
         return f"Experiment({self.setup.dataset}, {self.training.architecture}/{self.training.encoder})"
@@ -167,8 +169,7 @@ class Experiment:
 
         Of several processes that train one run together, the first holds it. Raises BusyError if another one does.
         """
-        folder = Path(self.setup.runs_dir) / self.key(configuration, seed)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(self.setup.runs_dir / self.key(configuration, seed))
         lock = filelock.FileLock(folder / "lock", timeout=0, is_singleton=True)  # may be taken again where it is held
         try:
             with lock if is_main() else contextlib.nullcontext():
@@ -317,7 +318,8 @@ class Experiment:
             evaluations={name: _stored(counts) for name, counts in evaluations.items()},
         )
         if is_main():
-            safetensors.torch.save_model(learner, folder / store.NETWORK)
+            with writing(folder / store.NETWORK):
+                safetensors.torch.save_model(learner, folder / store.NETWORK)
             store.save(folder, record, arrays)
             (folder / training.CHECKPOINT).unlink(missing_ok=True)
         wait_for_all()

@@ -154,7 +154,13 @@ def find_device(name: str) -> torch.device:
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     there += ["mps"] if torch.backends.mps.is_available() else []
     if name == "auto":  # with several processes, each takes the GPU of its number on this machine
-        return torch.device(there[1 + int(os.environ.get("LOCAL_RANK", 0))] if len(there) > 1 else "cpu")
+        rank = int(os.environ.get("LOCAL_RANK", 0))
+        if 1 < len(there) <= 1 + rank:
+            raise InputError(
+                f"device: process {rank} of this machine has no GPU of its own, there are {len(there) - 1}. Start as "
+                "many processes, or set device=cpu."
+            )
+        return torch.device(there[1 + rank] if len(there) > 1 else "cpu")
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
         raise InputError(f"device: '{name}' is not there; this machine has {', '.join(there)}")

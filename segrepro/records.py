@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from segrepro import ledger, measuring, runs
-from segrepro.errors import BusyError, InputError
+from segrepro.errors import BusyError, InputError, explained
 from segrepro.experiment import Experiment
 from segrepro.measuring import MEASUREMENTS
 from segrepro.processes import is_main
@@ -34,14 +34,13 @@ def main() -> None:
     options = parser.parse_args()
     options.only = [name for text in options.only or () for name in text.split(",") if name]
     try:
-        for name in options.only:  # before anything is started
-            ledger.configuration(name)
-        if options.jobs > 1:
-            _run_side_by_side(options)
-        else:
-            record(options)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        with explained():
+            for name in options.only:  # before anything is started
+                ledger.configuration(name)
+            if options.jobs > 1:
+                _run_side_by_side(options)
+            else:
+                record(options)
     except KeyboardInterrupt:
         sys.exit("Interrupted; the same command goes on from here.")
 

@@ -19,7 +19,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from segrepro import claims, plots
-from segrepro.errors import InputError
+from segrepro.errors import InputError, explained
 from segrepro.experiment import Experiment
 from segrepro.files import ROOT, write_atomically
 from segrepro.verdict import NOT_JUDGED
@@ -202,5 +202,6 @@ def write_figure(path: Path = ROOT / "docs" / "figure.png") -> None:
 
 
 if __name__ == "__main__":
-    write_atomically(README, readme_with_scoreboard())
-    write_figure()
+    with explained():
+        write_atomically(README, readme_with_scoreboard())
+        write_figure()

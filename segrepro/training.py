@@ -117,6 +117,8 @@ def train(learner: Learner, split: Split, parameters: Training, *, seed: int, fo
         none = "There is no checkpoint yet: the same command starts from the beginning."
         print(f"\nInterrupted. {kept if path.exists() else none}")
         raise
+    except InputError:  # says what is wrong by itself
+        raise
     except ValueError as error:
         if parameters.batch_size > accelerator.num_processes:
             raise

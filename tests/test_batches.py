@@ -3,9 +3,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from splits import ArraySplit
 
-from segrepro.datasets import batches
+from segrepro.datasets import batches, folder
 from segrepro.datasets.base import IGNORE
 from segrepro.datasets.batches import InMemory, evaluation_batches, in_memory, training_batches
 from segrepro.errors import InputError
@@ -156,6 +157,19 @@ def test_evaluation_groups_sizes_and_shares_among_processes():
     for rank, share in enumerate([[0, 4], [1, 5], [2], [3]]):
         batches_of_rank = evaluation_batches(split, batch_size=2, multiple=4, rank=rank, world=4)
         assert torch.cat([batch.index for batch in batches_of_rank]).tolist() == share
+
+
+def test_what_decoding_takes_is_added_up_from_the_files(tmp_path):
+    for i, size in enumerate([(4, 6), (400, 300), (8, 5)]):  # the first says nothing about the others
+        for kind, pixels in (("images", np.zeros((*size, 3))), ("masks", np.arange(size[0] * size[1]) % 2)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels.reshape(*size, *pixels.shape[2:]).astype(np.uint8)).save(
+                tmp_path / kind / f"{i}.png"
+            )
+    data = folder.load(tmp_path)
+    for split in (data.train, data.val):
+        decoded = sum(array.nbytes for i in range(len(split)) for array in split[i])
+        assert split.decoded_bytes() == decoded
 
 
 def test_in_memory_reads_each_sample_once(monkeypatch):

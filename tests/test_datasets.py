@@ -135,8 +135,8 @@ def test_hidden_and_other_files_do_not_matter(camvid):
 
 
 def test_sizes_that_differ(camvid):
-    write(camvid / "valannot" / "val1.png", grey(0, size=(8, 6)))
-    with pytest.raises(InputError, match=r"val1.png is 8 x 6 pixels.*valannot.val1.png 6 x 8.*nearest"):
+    write(camvid / "valannot" / "val1.png", grey(0, size=(5, 6)))
+    with pytest.raises(InputError, match=r"val1.png is 8 x 6 pixels.*valannot.val1.png 6 x 5.*nearest"):
         datasets.load("camvid", camvid)
 
 
@@ -169,7 +169,6 @@ def test_truncated_images(camvid, ending, kept):
     [
         (lambda: Image.fromarray(picture()), "several channels.*RGB"),
         (lambda: Image.fromarray(grey(0, 1)).convert("RGBA"), "several channels.*RGBA"),
-        (lambda: Image.fromarray(picture()).quantize(8), "a palette"),
     ],
 )
 @pytest.mark.parametrize("listed", [True, False])

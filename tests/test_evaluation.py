@@ -169,6 +169,14 @@ def test_impossible_inference_is_an_error(how, says):
         evaluation.confusion_counts(Colours(), random_split(), device=CPU, **how)
 
 
+@pytest.mark.parametrize(("limit", "images"), [(2**31, 4), (4 * 3 * 6 * 7 * 2 + 1, 2), (1, 1)])
+def test_as_many_images_at_once_as_their_scores_leave_room_for(monkeypatch, limit, images):
+    monkeypatch.setattr(evaluation, "SCORE_LIMIT", limit)
+    found = [len(batch.index) for batch in evaluation.batches_of(random_split(((6, 7),) * 4), Colours(), None, "")]
+    assert max(found) == images
+    assert sum(found) == 4
+
+
 def test_erasure_equals_erasing_every_class_from_every_image():
     """The scores depend on the neighbourhood, and one image lacks class 1, so there is nothing to erase in it."""
     split, learner = random_split(), Colours(context=1)

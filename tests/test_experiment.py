@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_training import TINY
 
@@ -18,7 +19,7 @@ from segrepro.errors import BusyError, InputError
 from segrepro.experiment import Experiment
 from segrepro.files import RESULTS
 from segrepro.papers.dropclass import DropClass
-from segrepro.parameters import Training
+from segrepro.parameters import Training, find_device
 
 COMMITTED = sorted(RESULTS.glob(f"*/{runs.RECORD}"))
 
@@ -93,6 +94,8 @@ def test_an_unknown_parameter_names_the_nearest_and_lists_all():
         ({"architecture": "hrnet"}, "encoder: architecture hrnet needs .*hrnet_w18_small"),
         ({"architecture": "fpn", "output_stride": 8}, "output_stride: .*None"),
         ({"inference": "crops"}, "inference: .*'sliding_window'.*'crops'"),
+        ({"inference": "sliding_window"}, "inference: sliding_window needs crop_size"),
+        ({"dataset": "bar", "inference": "multi_scale"}, "inference: multi_scale is for label maps"),
         ({"methods": ["plain", "dropclas"]}, "'dropclas'.*plain, plain_weighted, .*dropclass_without_suppression"),
         ({"methods": []}, "methods: .*at least 1"),
         ({"device": "cuda:99"}, "device: 'cuda:99' is not there; this machine has cpu"),
@@ -107,6 +110,15 @@ def test_a_wrong_value_is_an_error_at_once(values, says):
         Experiment(values)
 
 
+def test_every_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert find_device("auto") == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match="device: process 2 of this machine has no GPU of its own, there are 2"):
+        find_device("auto")
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -116,6 +128,7 @@ def test_a_wrong_value_is_an_error_at_once(values, says):
         ({"dataset": "camvid", "data_root": "/nowhere"}, "data_root /nowhere is not a folder.* Correct data_root"),
         ({"crop_size": "70x40"}, "crop_size: .* multiples of 16, not images of 70 x 40 .*Set crop_size=64x32"),
         ({"batch_size": 1}, "batch_size: one image a process is too few .*Choose 2"),
+        ({"batch_size": 1, "crop_size": "70x40", "architecture": "fpn"}, "^crop_size: "),
     ],
     ids=str,
 )  # fmt: skip

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from factories import make_run
-from PIL import Image
+from PIL import ExifTags, Image
 
 from segrepro import datasets, plots
 from segrepro.analysis import delta, imbalance
@@ -44,6 +44,12 @@ def data(tmp_path):
             save(tmp_path / "masks" / split / f"{seed}.png", mask(0, 1, 2, 255))
     (tmp_path / "classes.csv").write_text("name\na\nb\nc\n")
     return tmp_path
+
+
+def oriented(value):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    return exif
 
 
 def truncate(path):
@@ -97,6 +103,14 @@ PLANTED = {
         lambda root: save(root / "masks/train/2.png", picture(2)),
         ("error", "masks/train/2.png", "several channels", "one 8- or 16-bit grey channel"),
     ),
+    "mask with a palette": (
+        lambda root: Image.fromarray(picture(2)).quantize(8).save(root / "masks/train/2.png"),
+        ("error", "masks/train/2.png", "a palette: its labels may be the places in .* Pascal VOC", "numpy.array"),
+    ),
+    "mask on its side": (
+        lambda root: save(root / "masks/train/0.png", mask(0, 1, 2, size=(32, 24))),
+        ("error", "images/train/0.png", "is 32 x 24 pixels, its mask masks/train/0.png 24 x 32", "Turn one of them"),
+    ),
     "different sizes": (
         lambda root: save(root / "masks/train/0.png", mask(0, 1, 2, size=(12, 16))),
         ("error", "images/train/0.png", "is 32 x 24 pixels, its mask masks/train/0.png 16 x 12", "the same size"),
@@ -125,6 +139,14 @@ PLANTED = {
         lambda root: save(root / "masks/train/1.png", mask(255)),
         ("warning", "masks/train/1.png", "has no labelled pixel", "Label it"),
     ),
+    "image that viewers turn": (  # 3: upside down, so that the size does not tell
+        lambda root: save(root / "images/train/0.png", picture(0), exif=oriented(3)),
+        ("warning", "images/train/0.png", "shown turned or mirrored by its EXIF orientation", "its mask lies on"),
+    ),
+    "split beside the two": (
+        lambda root: save(root / "images/test/0.png", picture(7)),
+        ("warning", "images/test", "is neither train/ nor val/, and is left out", "Nothing need be done"),
+    ),
     "picture in both splits": (  # in a file of other bytes
         lambda root: save(root / "images/val/3.png", picture(1), compress_level=0),
         ("warning", "images/val/3.png", "is the same picture as images/train/1.png", "Remove one"),
@@ -146,6 +168,18 @@ def test_the_split_that_is_inspected_is_the_one_that_is_trained(tmp_path):
         assert re.search(f"for {side}, but in none for", problem)
         sides.add(side)
     assert sides == {"training", "validation"}
+
+
+@pytest.mark.parametrize("name", ["training", "Validation", "test"])
+def test_folders_that_look_like_splits_are_not_mixed(tmp_path, name):
+    for i, folder_name in enumerate(["a", "a", name]):
+        save(tmp_path / f"images/{folder_name}/{i}.png", picture(i))
+        save(tmp_path / f"masks/{folder_name}/{i}.png", mask(0, 1))
+    with pytest.raises(InputError, match=f"images/{name} looks like a split, but splits are .*train/ and val/"):
+        folder.load(tmp_path)
+    for kind in ("images", "masks"):
+        (tmp_path / kind / name).rename(tmp_path / kind / "b")
+    assert len(folder.load(tmp_path).train) == 2
 
 
 def test_nothing_is_found_where_nothing_is_wrong(data):

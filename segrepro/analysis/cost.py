@@ -20,10 +20,11 @@ from segrepro.datasets import colored_mnist, synthetic
 from segrepro.datasets.base import Dataset
 from segrepro.datasets.batches import training_batches
 from segrepro.datasets.statistics import Statistics, class_statistics
-from segrepro.errors import InputError
+from segrepro.errors import InputError, explained
 from segrepro.files import RESULTS, write_atomically
 from segrepro.methods import Learner, Step
 from segrepro.parameters import Training, find_device
+from segrepro.progress import SHOW_PROGRESS
 from segrepro.training import make_optimiser
 
 COSTS = RESULTS / "costs.json"
@@ -84,7 +85,12 @@ def step_seconds(
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    turns = tqdm(range(rounds + 1), desc=f"{parameters.architecture}/{parameters.encoder}", leave=False)
+    turns = tqdm(
+        range(rounds + 1),
+        desc=f"{parameters.architecture}/{parameters.encoder}",
+        leave=False,
+        disable=not SHOW_PROGRESS,
+    )
     times = [{name: seconds(name, turn) for name in names} for turn in turns]
     return {name: np.array([turn[name] for turn in times[1:]]) for name in names}  # the first round warms up
 
@@ -135,8 +141,9 @@ def recorded() -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    found = measure()
-    write_atomically(COSTS, json.dumps(found, indent=1) + "\n")
+    with explained():
+        found = measure()
+        write_atomically(COSTS, json.dumps(found, indent=1) + "\n")
     for row in found:
         print(
             f"{row['network']}: a {row['method']} step takes {row['ratio']} times a plain one "

@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from tqdm.auto import tqdm
 
 from segrepro import neighbours, softmax
-from segrepro.errors import InputError
+from segrepro.errors import InputError, explained
 from segrepro.files import RESULTS, write_atomically
 from segrepro.neighbours import faiss_serves, nearest
 from segrepro.papers.essnet import random_classes, truncated_cross_entropy
@@ -217,4 +217,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with explained():
+        main()

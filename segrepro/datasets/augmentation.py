@@ -1,5 +1,7 @@
 """Random variation of training samples with torchvision's transforms v2: image and mask always together."""
 
+from typing import get_args
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,8 +10,9 @@ from torchvision.transforms import v2
 
 from segrepro.datasets.base import IGNORE
 from segrepro.errors import InputError
+from segrepro.parameters import Training
 
-KINDS = ("none", "flip", "pad_crop", "scale_crop", "resized_crop")
+KINDS = get_args(Training.model_fields["augmentation"].annotation)
 FILL = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE}
 SCALES = (0.5, 2.0)
 SHIFT = 4  # pixels

@@ -68,6 +68,10 @@ class Split(ABC):
         """Labels (H, W) of one sample; a subclass that can read them without the image says how."""
         return self[index][1]
 
+    def decoded_bytes(self) -> int:
+        """What all samples take in memory, judged by the first; a subclass that knows their sizes adds them up."""
+        return len(self) * sum(array.nbytes for array in self[0])
+
     @abstractmethod
     def source(self, index: int) -> str:
         """What to call sample `index` in a message: its file, or the recipe of a generated scene."""

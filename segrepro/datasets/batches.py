@@ -62,11 +62,8 @@ class InMemory(Split):
 
 
 def in_memory(split: Split) -> Split:
-    """The split decoded in memory, or as it is where that would take more than MEMORY_LIMIT (by its first sample)."""
-    if isinstance(split, Images):
-        return split
-    size = sum(array.nbytes for array in split[0])
-    return InMemory(split) if size * len(split) <= MEMORY_LIMIT else split
+    """The split decoded in memory, or as it is where that would take more than MEMORY_LIMIT."""
+    return split if isinstance(split, Images) or split.decoded_bytes() > MEMORY_LIMIT else InMemory(split)
 
 
 @dataclass(frozen=True)

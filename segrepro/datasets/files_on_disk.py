@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm.auto import tqdm
 
 from segrepro.datasets.base import IGNORE, Classes, Split
@@ -123,11 +123,12 @@ class FileSplit(Split):
         """
         self.classes, self.pairs = classes, list(pairs)
         self._labels = label_table(label_of_value)
+        self._pixels = 0
         facts = hashlib.sha256(repr((classes.names, sorted(label_of_value.items()))).encode())
         for pair in tqdm(
             self.pairs, "checking files", file=sys.stderr, delay=1, leave=False, disable=not SHOW_PROGRESS
         ):
-            _check(*pair)
+            self._pixels += _checked(*pair)
             facts.update(repr([(path.relative_to(root).as_posix(), path.stat().st_size) for path in pair]).encode())
         self.fingerprint = facts.hexdigest()
 
@@ -141,6 +142,9 @@ class FileSplit(Split):
         """Labels (H, W) int16 of sample `index` alone: much faster than decoding its image too."""
         path = self.pairs[index][1]
         return to_labels(read_mask(path), self._labels, path)
+
+    def decoded_bytes(self) -> int:
+        return 5 * self._pixels  # three colours, and a label of 16 bits
 
     def source(self, index: int) -> str:
         return str(self.pairs[index][0])
@@ -169,10 +173,19 @@ def to_labels(values: np.ndarray, table: np.ndarray, path: Path) -> np.ndarray:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image (H, W, 3) uint8. Raises InputError naming the file if it is damaged or has more than 8 bits."""
+    """An image (H, W, 3) uint8, as it is stored: no EXIF orientation is applied. Of colours with 16 bits the upper 8.
+
+    Raises InputError naming the file if it is damaged, or grey with more than 8 bits.
+    """
     with _opened(path) as image:
         _require_8_bits(path, image)
         return np.array(image.convert("RGB"))
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image has an EXIF orientation, by which viewers turn or mirror it."""
+    with _opened(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -182,19 +195,23 @@ def read_mask(path: Path) -> np.ndarray:
         return np.asarray(mask, dtype=np.uint16)
 
 
-def _check(image_path: Path, mask_path: Path) -> None:
+def _checked(image_path: Path, mask_path: Path) -> int:
+    """Number of pixels of a pair that can be read, as far as its headers tell. Raises InputError otherwise."""
     with _opened(image_path) as image, _opened(mask_path) as mask:
         _require_8_bits(image_path, image)
         _require_labels(mask_path, mask)
         require_same_size(image_path, image.size, mask_path, mask.size)
+        return image.width * image.height
 
 
 def require_same_size(image_path: Path, image: tuple[int, int], mask_path: Path, mask: tuple[int, int]) -> None:
     """Raise InputError unless an image and its mask have the same (width, height)."""
     if image != mask:
+        cure = "Make both the same size (resize masks with nearest neighbour) or remove the pair"
+        if image == mask[::-1]:
+            cure = "Turn one of them by 90 degrees: images are read as they are stored, whatever their EXIF orientation"
         raise InputError(
-            f"{image_path} is {image[0]} x {image[1]} pixels, its mask {mask_path} {mask[0]} x {mask[1]}. "
-            "Make both the same size (resize masks with nearest neighbour) or remove the pair."
+            f"{image_path} is {image[0]} x {image[1]} pixels, its mask {mask_path} {mask[0]} x {mask[1]}. {cure}."
         )
 
 
@@ -204,11 +221,16 @@ def _require_8_bits(path: Path, image: Image.Image) -> None:
 
 
 def _require_labels(path: Path, mask: Image.Image) -> None:
-    if mask.mode not in MASK_MODES:
-        kind = "a palette" if mask.mode == "P" else f"several channels or no integers (mode {mask.mode})"
+    if mask.mode == "P":
         raise InputError(
-            f"{path} is a mask with {kind}, whose values would be misread as labels. "
-            "Save it as a PNG with one 8- or 16-bit grey channel whose values are the labels."
+            f"{path} is a mask with a palette: its labels may be the places in the palette, as in Pascal VOC, or what "
+            "the colours there stand for. If the places, save Image.fromarray(numpy.array(Image.open(file))) as PNG "
+            "(not .convert('L'), which makes other numbers of them)."
+        )
+    if mask.mode not in MASK_MODES:
+        raise InputError(
+            f"{path} is a mask with several channels or no integers (mode {mask.mode}), whose values would be misread "
+            "as labels. Save it as a PNG with one 8- or 16-bit grey channel whose values are the labels."
         )
 
 

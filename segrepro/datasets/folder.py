@@ -32,6 +32,7 @@ from segrepro.progress import SHOW_PROGRESS
 VOID = (255, 65535)  # the largest value of an 8-bit and of a 16-bit mask
 MOST_CLASSES = 2**15 - 1  # labels are int16
 SPLITS = ("train", "val")
+NEARLY = ("training", "trainval", "valid", "validation", "test", "testing")  # what else people call a split's folder
 LIST = "classes.csv"
 COLUMNS = ("name", "colour", "background", "rare")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -59,11 +60,11 @@ DEFAULTS = {
 def load(data_root: Path | None, *, val_fraction: Fraction = 0.2, split_seed: NonNegativeInt = 0) -> Dataset:
     """The images and masks in `data_root`.
 
-    Splits are the sub-folders train/ and val/ of images/ and masks/ where they exist; else `val_fraction` of the
-    images, drawn with `split_seed`, are for validation. Mask values 0..C-1 are the labels, 255 and 65535 are ignored
-    (unless there are so many classes). classes.csv has one row a class in the order of labels, with the columns name
-    and, as one likes, colour ("#ff0000" or "255 0 0"), background and rare (true or false). Without it the classes are
-    0 to the largest value in the masks, which takes one pass over them.
+    Splits are the sub-folders train/ and val/ of images/ and masks/ where they exist (others beside them are left out);
+    else `val_fraction` of the images, drawn with `split_seed`, are for validation. Mask values 0..C-1 are the labels,
+    255 and 65535 are ignored (unless there are so many classes). classes.csv has one row a class in the order of
+    labels, with the columns name and, as one likes, colour ("#ff0000" or "255 0 0"), background and rare (true or
+    false). Without it the classes are 0 to the largest value in the masks, which takes one pass over them.
 
     Raises InputError naming file, class or parameter.
     """
@@ -91,6 +92,11 @@ def listing(
             match_files(data_root / images, data_root / masks) for images, masks in folders.values()
         )
         return train, val, faults + more
+    if named := [path for path in sorted((data_root / "images").iterdir()) if path.name.lower() in NEARLY]:
+        raise InputError(
+            f"{named[0]} looks like a split, but splits are the sub-folders train/ and val/ of images/ and masks/; all "
+            "others would be mixed and divided anew. Rename it in both, or give it a name that is no split's."
+        )
     pairs, faults = match_files(data_root / "images", data_root / "masks")
     if faults and len(pairs) < 2:
         return pairs, [], faults

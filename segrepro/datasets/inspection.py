@@ -21,6 +21,7 @@ from segrepro.datasets.files_on_disk import (
     Fault,
     Pair,
     contiguous_labels,
+    is_turned,
     label_table,
     read_image,
     read_mask,
@@ -44,6 +45,7 @@ class _Pair:
     mask: Path
     digest: bytes | None = None  # of the decoded picture: the same in another file format or with other metadata
     values: np.ndarray | None = None  # that occur in the mask
+    turned: bool = False  # by viewers, as its EXIF orientation says
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -96,7 +98,7 @@ def inspect(root: Path | None, **split: float) -> pd.DataFrame:
             faults += _untaught(root, present)
         if all(images.any() for images in present.values()):  # else what is lacking are masks, or labels
             warnings += _lacking(root, classes, present)
-    warnings += _in_both(root, **splits)
+    warnings += _in_both(root, **splits) + _turned(seen) + _left_out(root)
     rows = [(ERROR, *_row(root, *fault)) for fault in faults] + [(WARNING, *_row(root, *fault)) for fault in warnings]
     return pd.DataFrame(rows, columns=["severity", "file", "problem", "what to do"])
 
@@ -117,6 +119,7 @@ def _read(pair: Pair) -> _Pair:
             continue
         sizes.append((pixels.shape[1], pixels.shape[0]))
         if read is read_image:
+            seen.turned = is_turned(path)
             seen.digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
         else:
             seen.values = np.flatnonzero(np.bincount(pixels.ravel()))
@@ -176,6 +179,23 @@ def _in_both(root: Path, train: Iterable[_Pair], val: Iterable[_Pair]) -> list[F
                                 "Remove one of the two: a score on it measures memory."))
         for pair in val if pair.digest in trained
     ]  # fmt: skip
+
+
+def _turned(seen: Iterable[_Pair]) -> list[Fault]:
+    return [
+        (pair.image, InputError(f"{pair.image} is shown turned or mirrored by its EXIF orientation, but read as it is "
+                                "stored. See that its mask lies on the stored picture, or save it without the tag."))
+        for pair in seen if pair.turned
+    ]  # fmt: skip
+
+
+def _left_out(root: Path) -> list[Fault]:
+    """Sub-folders that lie beside train/ and val/."""
+    if not (root / "images" / folder.SPLITS[0]).is_dir():
+        return []
+    beside = [path for path in sorted((root / "images").iterdir()) if path.is_dir() and path.name not in folder.SPLITS]
+    return [(path, InputError(f"{path} is neither train/ nor val/, and is left out. Nothing need be done for a split "
+                              "that is kept aside for testing.")) for path in beside]  # fmt: skip
 
 
 def _row(root: Path, path: Path, error: InputError) -> tuple[str, str, str]:
