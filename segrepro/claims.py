@@ -117,8 +117,8 @@ def _decide(claim: Claim, paired: Paired, data: str) -> Verdict:
 
 
 def verdicts(dataset: str | None = None, paper: str | None = None, stores: Sequence[Path] = (RESULTS,)) -> pd.DataFrame:
-    """The scoreboard: one row for each data set, and setting, whose records decide a claim, or one row that says why
-    there is none.
+    """The scoreboard: one row for each data set, and setting, that is recorded for a claim, decided or with the reason
+    why not, or one row that says why there is none.
 
     dataset, paper: only these. stores: folders of records. Columns: id, statement, data, verdict, claimed (of the
     effect), effect, interval, n, paper effect, decided by (the comparison that these are of), reason; all text. Raises
@@ -140,9 +140,8 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
             found = [v for name in names if claim.comparisons for v in _judge(claim, by_data.get(name, ()), name)]
             if claim.kind == "exact":  # a fact of the labels, whatever is trained on them
                 found = [v for v in found if v.data == dataset_of(v.data)]
-            judged = [v.row for v in found if v.outcome != NOT_JUDGED]
-            telling = [v for v in found if v.recorded]
-            rows += judged or [(telling or [judge(claim.id)])[0].row]
+            telling = [v for v in found if v.recorded and not claim.needs]
+            rows += [v.row for v in telling or [judge(claim.id)]]
     return pd.DataFrame(rows)
 
 

@@ -172,9 +172,10 @@ def scoreboard() -> pd.DataFrame:
 
 def scoreboard_markdown() -> str:
     """The scoreboard as README.md shows it: the claims that are judged, then how many wait."""
-    table = scoreboard().drop(columns="reason")
-    waiting = table[table["verdict"] == NOT_JUDGED]["id"].str.partition("-")[0].value_counts(sort=False)
-    table = table[table["verdict"] != NOT_JUDGED]
+    board = scoreboard().drop(columns="reason")
+    table = board[board["verdict"] != NOT_JUDGED]
+    open_claims = board["id"][~board["id"].isin(table["id"])].drop_duplicates()
+    waiting = open_claims.str.partition("-")[0].value_counts(sort=False)
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
     counts = ", ".join(f"{count} of `{paper}`" for paper, count in waiting.items())

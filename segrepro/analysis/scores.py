@@ -19,7 +19,7 @@ KINDS = {
     "train": "takes a training",
     "large": "takes much data or memory",
 }
-AS_IN_THE_PAPER = ("colored_mnist",)  # recorded with the paper's data, network and length of training
+AS_IN_THE_PAPER = ("colored_mnist",)  # recorded with the paper's data and network, and its authors' length of training
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -174,7 +174,7 @@ def gains(runs: Mapping[str, Sequence[Run]], baseline: str = "plain", subset: st
     """Points gained over the baseline, paired by seed, one row a configuration (its name) with seeds in common with it.
 
     Columns: ΔmIoU with its 95 % t-interval (low, high; nan with one seed), the gain of a subset of classes, "rare",
-    "foreground" or "background" (nan where the data set names none), seeds.
+    "foreground" or "background" (nan where the data set names no background), seeds.
     """
     rows = {}
     for name in (name for name in runs if name != baseline):
@@ -199,11 +199,14 @@ def of_class_sets(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def _mean_iou(run: Run, subset: str | None) -> float:
-    """Mean IoU (percent) of all classes or of a subset; nan where the data set names no such class."""
+    """Mean IoU (percent) of all classes or of a subset; nan where the data set names no such class.
+
+    Rare are those that the data set names, else the rarer half.
+    """
     record = run.record
-    sets = {None: record.class_names, "rare": record.rare_classes, "background": record.background_classes}
-    sets["foreground"] = [name for name in record.class_names if name not in record.background_classes]
-    chosen = [record.class_names.index(name) for name in sets[subset]]
+    behind = [name in record.background_classes for name in record.class_names]
+    sets = {None: np.ones_like(behind), "background": behind, "foreground": np.logical_not(behind)}
+    chosen = rare_labels_of(record) if subset == "rare" else np.flatnonzero(sets[subset])
     return 100 * float(metrics.mean_iou(record.evaluations["val"], chosen))
 
 

@@ -10,7 +10,9 @@ from segrepro.datasets.files_on_disk import FileSplit, pair_files, require_folde
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 TRAIN_ID_OF_LABEL_ID = {**dict.fromkeys(range(34), IGNORE), **{label: i for i, label in enumerate(LABEL_IDS)}}
 
-# As DropClass's authors train (in their code; the paper leaves it open): 968 epochs on 4 GPUs with 12 images each.
+# Much as DropClass's authors train (in their code; the paper leaves it open): 968 epochs on 4 GPUs with 12 images each.
+# Theirs scales in 17 steps from 0.5 to 2.1 and does not vary colours; it has a BatchNorm momentum of 0.01 and its own
+# initialisation. The other papers' settings (learning rate, length, network) are parameters of their notebooks.
 DEFAULTS = {
     "architecture": "hrnet",
     "encoder": "hrnet_w18_small",

@@ -24,6 +24,8 @@ Departures
        when class weights are in force (authors' code). If none is left the term is 0, where theirs is 0/0.
     6. Eq. (8) is taken on the low-resolution logits, over all pixels (authors' code).
     7. The drop probability and lambda rise per iteration, where the authors' code steps them once an epoch.
+    8. The gradient flows through the importance scores too, and the classifier's bias stays in the second output
+       (authors' code; the paper does not say).
 
 Shapes: C classes, K channels, features A (B, K, h, w), classifier weight W (C, K).
 """

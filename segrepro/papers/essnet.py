@@ -29,6 +29,8 @@ Departures, and what the paper leaves open
     6. Random negatives are k different classes other than the target, drawn for each pixel; the paper does not say.
     7. Ignored pixels are left out of the search and the mean; a batch without a labelled pixel gives 0 (the code: nan).
     8. Class weights, where another method brings them, weight the pixels in the mean.
+    9. The rest of the training is the data set's and the same for all methods. The paper has a tenth of the learning
+       rate for the backbone, a BatchNorm momentum of 0.01 there, images at a single scale, and no other augmentation.
 
 Shapes: B images, K channels, C classes, d embedding channels, N labelled pixels; x (N, d) pixel and mu (C, d) class
 embeddings, y (N,) the pixels' classes.

@@ -29,7 +29,7 @@ def class_iou_gain(
     """
     record = runs[baseline][0].record
     order = np.argsort(-np.array(record.pixel_counts), kind="stable")
-    names = [record.class_names[i] + (" †" if record.class_names[i] in record.rare_classes else "") for i in order]
+    names = [marked(record.class_names[i], record.class_names[i] in record.rare_classes) for i in order]
     scores = ("IoU", "Acc") if with_accuracy else ("IoU",)
     size = (WIDTH, 1 + 3 * len(scores))
     figure, panels = plt.subplots(len(scores), 1, figsize=size, sharex=True, squeeze=False)

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from segrepro import datasets
 from segrepro.claims import dataset_of
+from segrepro.plots.parts import marked
 from segrepro.plots.style import DARK, VERDICT_COLOURS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
@@ -173,7 +174,7 @@ def remedy_gains(table: pd.DataFrame, rare: Sequence[str]) -> Figure:
         cell.set_weight("bold" if sure else "normal")
     letters = min(18, 90 // len(values.columns))  # what fits over a column
     axes.set_xticklabels([textwrap.fill(label_of(name), letters) for name in values], rotation=0)
-    axes.set_yticklabels([name + (" †" if name in rare else "") for name in values.index], rotation=0)
+    axes.set_yticklabels([marked(name, name in rare) for name in values.index], rotation=0)
     axes.tick_params(length=0)
     axes.set(xlabel="", ylabel="")
     axes.xaxis.tick_top()

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from segrepro import metrics
 from segrepro.analysis import imbalance
-from segrepro.plots.parts import class_ticks, colour_bar, heatmap, marked_names, name_points
+from segrepro.plots.parts import class_ticks, colour_bar, heatmap, marked, marked_names, name_points
 from segrepro.plots.style import DARK, ERROR_BARS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
 
@@ -24,7 +24,7 @@ def class_frequencies(table: pd.DataFrame, *, pif: float, rif: float) -> Figure:
     at = np.arange(len(table))
     axes.bar(at - 0.2, table["pixels %"], 0.4, color="#0072B2", label=f"pixels (largest / smallest: {pif:,.0f})")
     axes.bar(at + 0.2, table["images %"], 0.4, color="#E69F00", label=f"images with the class ({rif:,.1f})")
-    names = [name + (" †" if rare else "") for name, rare in table["rare"].items()]
+    names = [marked(name, rare) for name, rare in table["rare"].items()]
     axes.set_xticks(at, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set(
         yscale="log", ylabel="percent", xlabel="classes by pixel frequency (†: rare)", xlim=(-0.6, len(table) - 0.4)

@@ -21,7 +21,7 @@ def seeds_note(runs: Mapping[str, Sequence[Run]]) -> str:
 
 def class_axis(axes: Axes, record: Record, order: Sequence[int]) -> None:
     """Classes along x in this order, named if there are few, rare ones with a dagger."""
-    names = [record.class_names[c] + (" †" if record.class_names[c] in record.rare_classes else "") for c in order]
+    names = [marked(record.class_names[c], record.class_names[c] in record.rare_classes) for c in order]
     if len(names) <= 60:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
