@@ -3,6 +3,7 @@
 # but its own Python 3.12 and torch:  scripts/pack_for_gpu.sh CAMVID_FOLDER OUTPUT_FOLDER
 # There:  tar xzf segrepro-gpu.tar.gz && cd segrepro-gpu && export PYTHONPATH=$PWD/site:$PWD
 #         python3 -m pip install --no-index --no-deps --target site wheels/*.whl && python3 -m segrepro.records
+# The arrays of finished runs stay here, for their size: records then says of these runs that they lack some.
 set -euo pipefail
 usage="usage: scripts/pack_for_gpu.sh CAMVID_FOLDER OUTPUT_FOLDER"
 : "${1:?$usage}" "${2:?$usage}"

@@ -230,8 +230,8 @@ def _no_records(claim: Claim, data: str) -> str:
     dataset = data if data in datasets.NAMES else (claim.data or ["synthetic"])[0]
     reason = f"no records of {labels} under one protocol"
     if set(claim.configurations) <= set(ledger.configurations_needed(dataset)):
-        root = "" if dataset in datasets.EMBEDDED else " --data-root PATH"
-        return f"{reason}; `python -m segrepro.records --dataset {dataset}{root}` trains what the ledger names"
+        where = dataset if dataset in datasets.EMBEDDED else f"{dataset} --data-root PATH"
+        return f"{reason}; `.venv/bin/python -m segrepro.records --dataset {where}` trains what the ledger names"
     return f"{reason}, and the ledger plans none on {dataset}"
 
 

@@ -348,9 +348,8 @@ class Experiment:
         wanted = ledger.configurations_needed(self.setup.dataset)  # of no data set of one's own
         if wanted and usual and not (self.own or self._options):  # else the command would record something else
             seeds = f" --seeds {','.join(map(str, missing))}" if self.setup.seeds else ""
-            text += (
-                f", or python -m segrepro.records --dataset {self.setup.dataset}{root} --only {configuration}{seeds}"
-            )
+            where = f"--dataset {self.setup.dataset}{root}"
+            text += f", or .venv/bin/python -m segrepro.records {where} --only {configuration}{seeds}"
         return f"{text}{estimate}."
 
 

@@ -3,11 +3,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from factories import NAMES, make_run
 
-from segrepro import claims, datasets, ledger, plots, registry, training
+from segrepro import claims, datasets, ledger, plots, registry, report, training
 from segrepro.analysis import scores
 from segrepro.analysis.effects import EFFECTS
 from segrepro.errors import InputError
@@ -264,7 +265,7 @@ def test_without_records_the_command_is_named(tmp_path):
     verdict = claims.judge("dropclass-C12", runs_with_gain(tmp_path, [0.01]), "synthetic")
     assert verdict.outcome == "not judged"
     assert "DropClass without suppression" in verdict.reason
-    assert "`python -m segrepro.records --dataset synthetic` trains" in verdict.reason
+    assert "`.venv/bin/python -m segrepro.records --dataset synthetic` trains" in verdict.reason
     assert verdict.data == "synthetic"
 
 
@@ -413,6 +414,26 @@ def test_the_scoreboard_has_a_line_a_claim(tmp_path):
     nothing = claims.verdicts(stores=[tmp_path / "empty"])
     judged = {claim.id for claim in ledger.load().claims.values() if claim.check}  # these need no records
     assert set(nothing.loc[nothing["verdict"] != "not judged", "id"]) == judged
+
+
+def test_what_is_recorded_and_not_judged_stands_beside_what_is(tmp_path):
+    runs_with_gain(tmp_path / "store", [0.02, 0.021, 0.019])
+    for seed in range(2):
+        make_run(tmp_path / "store", seed=seed, dataset="camvid", ious=[0.01] * 3)
+        make_run(tmp_path / "store", methods=["dropclass"], seed=seed, dataset="camvid", ious=[0.02] * 3)
+    board = claims.verdicts(paper="dropclass", stores=[tmp_path / "store"])
+    first = board[board["id"] == "dropclass-C1"].set_index("data")
+    assert first["verdict"].to_dict() == {"synthetic": "reproduced", "camvid": "not judged"}
+    assert first.loc["camvid", "reason"].startswith("floor: the baseline's mean IoU is 1.0 points")
+
+
+def test_the_readme_counts_as_open_what_is_judged_nowhere(monkeypatch):
+    verdict = ["reproduced", "not judged", "not judged", "not judged"]
+    board = pd.DataFrame({"id": ["lff-C1", "lff-C1", "lff-C2", "lff-C2"], "verdict": verdict, "reason": ""})
+    monkeypatch.setattr(report, "scoreboard", lambda: board)
+    text = report.scoreboard_markdown()
+    assert text.splitlines()[2:] == ["| lff-C1 | reproduced |", "", text.splitlines()[-1]]
+    assert text.splitlines()[-1].startswith("Not judged yet: 1 of `lff`.")
 
 
 # quantities

@@ -316,7 +316,7 @@ def test_a_missing_run_prints_the_command_that_records_it(nothing_recorded, monk
     assert Experiment({"runs_dir": nothing_recorded, "seeds": "0,4"}).runs("dropclass") == []
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(
-        "Not recorded with these parameters: dropclass, seeds 0, 4. Run with train=True, or python -m "
+        "Not recorded with these parameters: dropclass, seeds 0, 4. Run with train=True, or .venv/bin/python -m "
     )
     assert not Path(nothing_recorded).exists()
 

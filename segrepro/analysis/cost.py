@@ -135,7 +135,7 @@ def measure(device: str = "cpu") -> list[dict[str, Any]]:
 def recorded() -> pd.DataFrame:
     """The kept ratios, one row a network and method. Raises InputError if they were never measured."""
     if not COSTS.exists():
-        raise InputError(f"{COSTS} is missing: measure it with python -m segrepro.analysis.cost")
+        raise InputError(f"{COSTS} is missing: measure it with .venv/bin/python -m segrepro.analysis.cost")
     table = pd.DataFrame(json.loads(COSTS.read_text())).set_index(["network", "method"])
     return table[["ratio", "quartiles", "plain ms", "ms", "device", "threads", "torch"]]
 

@@ -186,7 +186,7 @@ def as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def recorded() -> pd.DataFrame:
     """The kept measurements, one row each. Raises InputError if there are none."""
     if not SCALING.exists():
-        raise InputError(f"{SCALING} is missing: measure it with python -m segrepro.analysis.scaling")
+        raise InputError(f"{SCALING} is missing: measure it with .venv/bin/python -m segrepro.analysis.scaling")
     return pd.DataFrame(json.loads(SCALING.read_text()))
 
 
@@ -200,7 +200,8 @@ def of_device(device: str) -> pd.DataFrame:
     rows = recorded() if SCALING.exists() else pd.DataFrame(columns=["device", "pixels", "pass"])
     rows = rows[rows["device"] == device]
     if rows.empty:
-        print(f"Not recorded on {device}: measure it with python -m segrepro.analysis.scaling --device {device}")
+        command = f".venv/bin/python -m segrepro.analysis.scaling --device {device}"
+        print(f"Not recorded on {device}: measure it with {command}")
     return rows[rows["pixels"] == rows["pixels"].max()]
 
 
