@@ -257,6 +257,13 @@ def test_the_largest_logit_is_the_nearest_class(normalisation):
         assert torch.equal(head.mu, head.class_embeddings)
 
 
+def test_class_embeddings_start_between_minus_one_and_one():
+    torch.manual_seed(0)
+    start = EmbeddingHead(8, 1000, 6, TAU).class_embeddings.detach()
+    assert start.abs().max() <= 1
+    assert np.quantile(start, (0, 0.25, 0.5, 0.75, 1)) == pytest.approx([-1, -0.5, 0, 0.5, 1], abs=0.05)
+
+
 def learner(*names, classes=3, **values):
     torch.manual_seed(0)
     network = models.build("fpn", "resnet10t", classes, pretrained=False)
@@ -305,11 +312,31 @@ def test_the_three_losses_agree_when_nothing_is_left_out():
     """k >= C: the nearest, random and exact losses are all the dense cross-entropy of the logits that are predicted."""
     found, (batch, step) = [], step_for(random_labels())
     for negatives in ("nearest", "random", "all"):
-        subject = learner(negatives=negatives, k=3, normalisation="before").eval()
+        subject = learner(negatives=negatives, k=3, tau=0.3, normalisation="before").eval()
         found.append(subject(batch, step)["cross_entropy"].item())
         logits = subject.predict(batch.images)
     expected = cross_entropy(logits, batch.labels, ignore_index=IGNORE).item()
     assert found == pytest.approx([expected] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("negatives", ["nearest", "random"])
+def test_a_truncated_step_has_the_target_and_k_others(negatives):
+    """Two of five classes beside the target, no parameter at its default: against a softmax with the rest masked."""
+    subject = learner(classes=5, negatives=negatives, k=2, tau=0.3, distance="plain", margin=1.5).double().eval()
+    batch, step = step_for(random_labels(classes=5))
+    torch.manual_seed(4)  # for the random classes
+    terms, head = subject(batch, step), subject.network.classifier
+    labelled = batch.labels != IGNORE
+    y = batch.labels[labelled]
+    x = head.pixel_embeddings(subject.network.features(batch.images), (32, 64)).permute(0, 2, 3, 1)[labelled]
+    distances = (x[:, None] - head.mu).norm(dim=2)
+    torch.manual_seed(4)
+    others = distances.topk(2, largest=False).indices if negatives == "nearest" else random_classes(y, 2, 5)
+    kept = torch.zeros_like(distances).scatter(1, others, 1).scatter(1, y[:, None], 1).bool()
+    expected = cross_entropy((-distances / 0.3).masked_fill(~kept, -torch.inf), y)
+    torch.testing.assert_close(terms["cross_entropy"], expected)
+    apart = (head.mu[:, None] - head.mu).norm(dim=2) + torch.diag(torch.full((5,), torch.inf))
+    torch.testing.assert_close(terms["max_margin"], (1.5 - apart.amin(dim=1)).relu().mean())
 
 
 def test_class_weights_weight_the_mean():
