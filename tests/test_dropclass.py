@@ -2,9 +2,16 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
+from segrepro import models, registry
+from segrepro.datasets.base import IGNORE, Classes
+from segrepro.datasets.batches import Batch
+from segrepro.datasets.statistics import Statistics
+from segrepro.methods import Step
 from segrepro.models import upsample
 from segrepro.papers.dropclass import (
     channel_scales,
@@ -125,3 +132,78 @@ def test_time_of_the_drop_is_flat_in_the_number_of_classes():
 
     pairs = [(seconds(few), seconds(many)) for _ in range(15)]
     assert min(m for _, m in pairs) < 2 * min(f for f, _ in pairs)
+
+
+# the method
+
+
+def learner(**values):
+    torch.manual_seed(0)
+    network = models.build("fpn", "resnet10t", 3, pretrained=False)
+    statistics = Statistics(np.array([3, 2, 1]), np.ones((2, 3), dtype=bool))
+    own = registry.own_parameters(["dropclass"], values)
+    classes = Classes(("road", "sky", "car"), ((0, 0, 0),) * 3)
+    return registry.build_learner(network, classes, statistics, own).double().eval()
+
+
+def batch_of():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator).to(torch.uint8)
+    labels = torch.randint(IGNORE, 3, (2, 32, 64), generator=generator)
+    return Batch(images, labels, torch.arange(2), ["scene"] * 2)
+
+
+def literal_path(subject, features, z):
+    """y_drop with W as importance scores, and the kept classes' mean in place of 1/C."""
+    classifier = subject.network.classifier
+    kept = 3 if z is None else 2
+    return classifier(subject.methods[0].mix(drop_literally(features, classifier.weight[:, None], z) * 3 / kept))
+
+
+def test_what_is_tested_is_the_drop_path_with_every_class_kept():
+    subject, images = learner(), batch_of().images
+    expected = upsample(literal_path(subject, subject.network.features(images), None), (32, 64))
+    torch.testing.assert_close(subject.predict(images), expected)
+    torch.testing.assert_close(subject.predict(images, head="plain_head"), subject.network(images))
+
+
+def test_the_terms_of_a_step_with_a_drop():
+    """At nine tenths of the training: a tenth of plain training, and the rest on the drop path without class z."""
+    subject, batch = learner(alpha=3.0), batch_of()
+    terms = subject(batch, Step(9, 10, torch.Generator().manual_seed(2), batch))
+    generator = torch.Generator().manual_seed(2)
+    assert torch.rand((), generator=generator) < 0.9
+    z = int(torch.randint(3, (), generator=generator))
+    y_drop = literal_path(subject, subject.network.features(batch.images), z)
+    plain = cross_entropy(subject.network(batch.images), batch.labels, ignore_index=IGNORE)
+    others = batch.labels.masked_fill(batch.labels == z, IGNORE)
+    dropped = cross_entropy(upsample(y_drop, (32, 64)), others, ignore_index=IGNORE)
+    suppressed = y_drop.softmax(dim=1)[:, z].mean()
+    torch.testing.assert_close(
+        terms, {"cross_entropy": 0.1 * plain, "cross_entropy_drop": 0.9 * dropped, "suppression": 3 * suppressed}
+    )
+
+
+def features_of(subject, rectified):
+    subject.network.rectified = rectified
+    features = torch.randn(2, 128, 4, 8, generator=torch.Generator().manual_seed(0)).double()
+    return features.abs() if rectified else features
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+@pytest.mark.parametrize("z", [None, 1])
+def test_the_drop_path_is_the_literal_one(rectified, z):
+    subject = learner()
+    features = features_of(subject, rectified)
+    torch.testing.assert_close(subject.methods[0].drop_path(features, z), literal_path(subject, features, z))
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+@pytest.mark.parametrize("z", [None, 1])
+def test_the_paper_s_scale_is_that_of_its_equations(rectified, z):
+    """Through autograd on up-sampled logits, so with the constants of Eqs. (1) and (4)."""
+    subject = learner(paper_scale=True)
+    features = features_of(subject, rectified)
+    a_drop, _ = literal(features, subject.network.classifier, z, size=(32, 64))
+    expected = subject.network.classifier(subject.methods[0].mix(a_drop))
+    torch.testing.assert_close(subject.methods[0].drop_path(features, z), expected)
