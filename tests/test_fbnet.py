@@ -142,13 +142,14 @@ def test_the_modulator_by_hand():
     """Two channels, two positions: x = (1, 3) and (2, 4)."""
     modulator, x = DualFeatureModulator(2), torch.tensor([[[[1.0, 3.0]], [[2.0, 4.0]]]])
     with torch.no_grad():
-        modulator.spatial.weight.copy_(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1))  # 1 - 2 and 3 - 4, both -1
-        modulator.spatial.bias.fill_(1.0)  # so S_s = sigmoid(0) = 1/2 at both
+        modulator.spatial.weight.copy_(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1))
+        modulator.spatial.bias.fill_(-1.0)  # 1 - 1 and 3 - 1, so S_s = 1/2 and sigmoid(2)
         modulator.channel.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))  # of the means (2, 3): 2 and 0
-        modulator.channel.bias.zero_()
+        modulator.channel.bias.zero_()  # so S_c = sigmoid(2) and 1/2
     first, second = modulator(x)[0]
-    torch.testing.assert_close(first, torch.tensor([[1.0, 3.0]]) / 2 / (1 + math.exp(-2)))
-    torch.testing.assert_close(second, torch.tensor([[2.0, 4.0]]) / 4)
+    of_2 = 1 / (1 + math.exp(-2))
+    torch.testing.assert_close(first, torch.tensor([[1 / 2, 3 * of_2]]) * of_2)
+    torch.testing.assert_close(second, torch.tensor([[2 / 2, 4 * of_2]]) / 2)
 
 
 def test_a_modulator_that_lets_all_through_doubles_its_stage():
@@ -212,14 +213,19 @@ def test_images_whose_sides_are_no_multiple_of_the_stride_are_trained_on():
     assert math.isfinite(losses(subject, batch_of(52, 75))["bwbce"].item())
 
 
-def test_the_loss_is_the_sum_over_stages_times_its_weight():
-    batch = batch_of()
-    one, two, doubled = (
-        losses(learner(modulator="none", **options), batch)["bwbce"].item()
-        for options in ({"stages": "res4"}, {"stages": "res4,res5"}, {"stages": "res4", "bwbce_lambda": 2.0})
-    )
-    assert doubled == pytest.approx(2 * one)
-    assert two > 1.5 * one  # an untrained head's loss is about log 2 at each
+def test_the_loss_is_the_sum_over_stages_of_that_on_x_o_times_its_weight():
+    subject, batch, x_o = learner(stages="res4,res5", bwbce_lambda=2.0), batch_of(), {}
+    left, right = batch.labels.chunk(2, dim=2)
+    left[left == 3], right[right == 1] = 0, 0  # no two classes are in the same blocks
+    (method,) = subject.methods
+    for stage, modulator in method.modulators.items():
+        modulator.register_forward_hook(lambda _module, _inputs, output, stage=stage: x_o.update({stage: output}))
+    found = losses(subject, batch)["bwbce"]
+    terms = [
+        block_wise_bce(method.auxiliary_heads[stage](x_o[stage]), batch.labels, FOREGROUND, stride)
+        for stage, stride in (("res4", 16), ("res5", 32))
+    ]
+    torch.testing.assert_close(found, 2 * sum(terms))
 
 
 # each part alone, and what replaces it (Table 4)
@@ -365,6 +371,7 @@ def test_hard_examples_by_hand():
         return math.exp(-method.main_loss(logits, labels, step)["cross_entropy"])
 
     assert loss(ohem_threshold=0.5, ohem_share=0.1) == pytest.approx(0.3)
+    assert loss(ohem_threshold=0.0, ohem_share=0.3) == pytest.approx(0.3)  # of three labelled pixels, not of four
     assert loss(ohem_threshold=0.5, ohem_share=0.5) == pytest.approx((0.6 * 0.3) ** (1 / 2))
     assert loss(ohem_threshold=0.65, ohem_share=0.1) == pytest.approx((0.6 * 0.3) ** (1 / 2))
     assert loss(ohem_threshold=0.0, ohem_share=1.0) == pytest.approx((0.9 * 0.6 * 0.3) ** (1 / 3))

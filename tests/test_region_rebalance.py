@@ -173,6 +173,19 @@ def test_lambda_weights_the_region_loss_beside_plain_training(network):
     torch.testing.assert_close(terms[0.6]["region"], 2 * terms[0.3]["region"])
 
 
+def test_the_region_loss_of_a_step_is_that_of_eq_8(network):
+    """F = (4, 2, 1), on a batch with more regions of one class than of another, which sees the sign of log F."""
+    network.eval()
+    labels = random_labels()
+    labels[1] = 0
+    batch, step = batch_of(labels)
+    subject = learner(network, "region_rebalance", region_lambda=0.5)
+    regions, of = region_features(network.features(batch.images), labels, 3)
+    odds = torch.tensor([4.0, 2.0, 1.0]) * subject.methods[0].region_classifier(regions).exp()
+    expected = -0.5 * (odds.gather(1, of[:, None])[:, 0] / odds.sum(dim=1)).log().mean()
+    torch.testing.assert_close(subject(batch, step)["region"], expected)
+
+
 def test_regions_that_are_right_are_counted(network):
     """A region classifier that always says class 1: right on the regions of class 1 only."""
     subject = learner(network, "region_rebalance")
@@ -285,6 +298,13 @@ def test_dice_is_zero_for_a_perfect_prediction():
     logits = 100.0 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1)
     assert dice_loss(logits, labels).item() == pytest.approx(0)
     assert dice_loss(-logits, labels).item() > 0.9
+
+
+def test_dice_is_the_mean_over_images():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 4, 4, generator=generator), torch.randint(0, 3, (2, 4, 4), generator=generator)
+    apart = [dice_loss(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(dice_loss(logits, labels), sum(apart) / 2)
 
 
 # IoU and accuracy
