@@ -319,6 +319,16 @@ def test_the_three_losses_agree_when_nothing_is_left_out():
     assert found == pytest.approx([expected] * 3, rel=1e-4)
 
 
+@pytest.mark.parametrize("values", [{"margin": 0.0}, {"negatives": "random"}])
+def test_classes_are_searched_as_the_parameter_says(monkeypatch, values):
+    """For the neighbours of pixels alone, and for those of classes alone."""
+    monkeypatch.setattr(neighbours, "faiss_serves", lambda device: False)
+    step = step_for(random_labels())
+    learner(search="torch", **values)(*step)
+    with pytest.raises(InputError, match="search: no faiss"):
+        learner(search="faiss", **values)(*step)
+
+
 @pytest.mark.parametrize("negatives", ["nearest", "random"])
 def test_a_truncated_step_has_the_target_and_k_others(negatives):
     """Two of five classes beside the target, no parameter at its default: against a softmax with the rest masked."""
