@@ -3,7 +3,7 @@
 import torch
 
 from segrepro import models, registry
-from segrepro.analysis.checks.registered import SMALL_CLASSES, SMALL_STATISTICS, check, relative, small_batch
+from segrepro.analysis.checks.registered import SMALL_CLASSES, SMALL_STATISTICS, check, largest, relative, small_batch
 from segrepro.methods import Step
 from segrepro.models import upsample
 from segrepro.papers import dropclass
@@ -26,7 +26,7 @@ def dropclass_importance_is_the_weight() -> tuple[float, float]:
     for factor in (1, 2, 4, 8):
         _, weight, scores = _scores(factor, signed=True)
         residuals.append(relative(scores, (weight / 20)[:, None, :, None, None].expand_as(scores)))
-    return max(residuals), 1e-10
+    return largest(residuals), 1e-10
 
 
 @check
@@ -38,7 +38,7 @@ def dropclass_drop_is_one_scaling() -> tuple[float, float]:
         for z in (None, *range(len(weight))):
             one_pass = dropclass.drop(features, weight, z, dropclass.paper_constant(features, len(weight)))
             residuals.append(relative(one_pass, dropclass.drop_literally(features, scores, z)))
-    return max(residuals), 1e-10
+    return largest(residuals), 1e-10
 
 
 @check

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from segrepro import metrics
-from segrepro.analysis.checks.registered import check
+from segrepro.analysis.checks.registered import check, largest
 from segrepro.papers.lff import generalised_cross_entropy, relative_difficulty
 
 
@@ -32,7 +32,7 @@ def lff_gce_scales_the_gradient() -> tuple[float, float]:
         expected = probability**q * plain
         learned = expected.abs().amax(1) > 0  # not where p rounds to 1
         residuals.append(((found - expected).abs().amax(1) / expected.abs().amax(1))[learned].max().item())
-    return max(residuals), 1e-10
+    return largest(residuals), 1e-10
 
 
 @check
@@ -47,7 +47,7 @@ def lff_gce_tends_to_cross_entropy() -> tuple[float, float]:
         highest = q * losses**2 / 2
         outside = torch.maximum(below - highest, highest - q**2 * losses**3 / 6 - below)
         residuals.append((outside / losses.clamp(min=1)).max().item())
-    return max(residuals), 1e-10
+    return largest(residuals), 1e-10
 
 
 @check
@@ -58,7 +58,7 @@ def lff_weight_is_a_share() -> tuple[float, float]:
     grid = torch.cat([torch.zeros(1), torch.logspace(-6, 3, 50)]).double()
     biased, debiased = (part.clone().requires_grad_() for part in torch.meshgrid(grid, grid, indexing="ij"))
     weight = relative_difficulty(biased, debiased)
-    wrong = ((weight < 0) | (weight > 1)).sum() + (weight.diagonal() != 0.5).sum()
+    wrong = (~((weight >= 0) & (weight <= 1))).sum() + (weight.diagonal() != 0.5).sum()  # NaN is outside too
     # Where the other loss is 0, W is 1 or 0 whatever this one is.
     wrong += (weight.diff(dim=0)[:, 1:] <= 0).sum() + (weight.diff(dim=1)[1:] >= 0).sum()
     return float(wrong + weight.requires_grad), 0.0
@@ -77,4 +77,4 @@ def lff_unbiased_accuracy_is_a_mean() -> tuple[float, float]:
             for cells in (aligned | True, aligned, ~aligned)
         )
         residuals.append(abs(unbiased - (on_aligned / n + (1 - 1 / n) * on_conflicting)))
-    return float(max(residuals)), 1e-12
+    return largest(residuals), 1e-12

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segrepro import metrics, models, registry
 from segrepro.analysis import recall_precision
-from segrepro.analysis.checks.registered import SMALL_CLASSES, SMALL_STATISTICS, check, small_batch
+from segrepro.analysis.checks.registered import SMALL_CLASSES, SMALL_STATISTICS, check, largest, small_batch
 from segrepro.methods import Learner, Step
 from segrepro.papers.region_rebalance import log_prior, region_loss
 
@@ -48,7 +48,7 @@ def region_rebalance_slope_of_iou() -> tuple[float, float]:
     accuracy, b, step = np.linspace(0.01, 0.99, 99)[:, None], np.linspace(0, 10, 101), 1e-5
     rise = recall_precision.iou_of(accuracy + step, b) - recall_precision.iou_of(accuracy - step, b)
     slope = np.abs(recall_precision.iou_slope(accuracy, b) - rise / (2 * step)).max()
-    return float(max(formula, slope)), 1e-7
+    return largest([formula, slope]), 1e-7
 
 
 @check
@@ -101,4 +101,4 @@ def region_rebalance_loss_is_a_shift() -> tuple[float, float]:
     printed = -(weighted.gather(1, labels[:, None])[:, 0] / weighted.sum(1)).log().mean()
     plain = torch.nn.functional.cross_entropy(logits, labels)
     pairs = [(ours(frequency), printed), (ours(1000 * frequency), printed), (ours(torch.full((19,), 7)), plain)]
-    return max(float(abs(found / expected - 1)) for found, expected in pairs), 1e-6
+    return largest(float(abs(found / expected - 1)) for found, expected in pairs), 1e-6

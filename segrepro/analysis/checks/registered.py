@@ -1,7 +1,7 @@
 """What the checks of all papers share: the register, a residual, a batch to try a method on."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ def check(function: Callable[[], tuple[float, float]]) -> Callable[[], tuple[flo
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest deviation relative to the largest expected entry."""
     return float(((found - expected).abs().max() / expected.abs().max()).detach())
+
+
+def largest(residuals: Iterable[float]) -> float:
+    """The largest residual; NaN if any is, which Python's `max` passes over unless it comes first."""
+    return float(np.max(list(residuals)))
 
 
 def small_batch(generator: torch.Generator) -> Batch:
