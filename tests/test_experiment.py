@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from test_training import TINY
@@ -503,22 +504,41 @@ def test_examples_of_different_sizes_are_trained_on_stored_and_drawn(tmp_path):
     assert [len(panel.images) for panel in figure.axes] == [1] * 6
 
 
-def test_an_interrupted_publication_leaves_no_record(finished, tmp_path, monkeypatch):
+def save(run, results):
+    runs.save(results / run.record.key, run.record, run.arrays)
+
+
+@pytest.mark.parametrize("written", [runs.publish, save])
+def test_a_record_whose_arrays_are_interrupted_is_not_there(written, finished, tmp_path, monkeypatch):
     _, run = finished
     results, write = tmp_path / "results", runs.write_atomically
 
     def interrupted(path, content):
-        if path.name == runs.RECORD:
+        if path.name == runs.ARRAYS:
             raise KeyboardInterrupt
         write(path, content)
 
     monkeypatch.setattr(runs, "write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        runs.publish(run, results)
+        written(run, results)
     assert list(runs.all_runs(results)) == []
     monkeypatch.undo()
-    runs.publish(run, results)
+    written(run, results)
     assert [found.record for found in runs.all_runs(results)] == [run.record]
+
+
+def test_a_training_whose_network_is_interrupted_leaves_no_record(tmp_path, monkeypatch):
+    chosen = Experiment(TINY | {"iterations": 1, "runs_dir": str(tmp_path)})
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(safetensors.torch, "save_model", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        chosen.train("plain", 0)
+    assert list(runs.all_runs(tmp_path)) == []
+    monkeypatch.undo()
+    assert chosen.train("plain", 0).network_path.exists()
 
 
 def test_without_a_run_there_is_nothing_to_show():
