@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from segrepro import training
+from segrepro.comparators import Oversample
 from segrepro.errors import InputError
 from segrepro.experiment import Experiment
 
@@ -148,6 +149,14 @@ def test_poly_decay_and_groups(tmp_path):
     assert [group["lr"] for group in optimiser.param_groups] == [0.001, 0.02]
     rates = [entry["learning_rate"] for entry in experiment.train("plain", 0).record.history]
     np.testing.assert_allclose(rates, [0.02 * (1 - i / 8) ** 0.9 for i in range(8)])
+
+
+def test_images_are_drawn_as_often_as_a_method_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(Oversample, "repeats", lambda self, presence: np.eye(len(presence), dtype=int)[3])
+    drawn, step = [], training._step
+    monkeypatch.setattr(training, "_step", lambda *args: drawn.append(args[-1].batch.index) or step(*args))
+    Experiment(TINY | {"iterations": 2, "runs_dir": str(tmp_path)}).train("oversample", 0)
+    assert torch.cat(drawn).tolist() == [3] * 4
 
 
 def test_a_loss_that_is_not_finite_names_step_term_and_files(tmp_path, monkeypatch):
