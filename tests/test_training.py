@@ -151,6 +151,21 @@ def test_poly_decay_and_groups(tmp_path):
     np.testing.assert_allclose(rates, [0.02 * (1 - i / 8) ** 0.9 for i in range(8)])
 
 
+def test_losses_are_means_over_windows_of_iterations():
+    """Read two iterations late; a term that is not always there counts 0 where it is missing."""
+    log, entries = training._LossLog(every=3, lag=2), []
+    for i in range(7):
+        log.add(i, 0.5**i, {"a": torch.tensor(float(i))} | ({"b": torch.tensor(6.0)} if i == 1 else {}), ())
+        entries.append(len(log.history) + len(log.window))
+    assert entries == [0, 0, 1, 1, 1, 2, 2]
+    log.flush()
+    assert log.history == [
+        {"iteration": 3, "learning_rate": 0.25, "loss": 3.0, "a": 1.0, "b": 2.0},
+        {"iteration": 6, "learning_rate": 0.03125, "loss": 4.0, "a": 4.0},
+    ]
+    assert log.window == [{"a": 6.0}]
+
+
 def test_images_are_drawn_as_often_as_a_method_says(tmp_path, monkeypatch):
     monkeypatch.setattr(Oversample, "repeats", lambda self, presence: np.eye(len(presence), dtype=int)[3])
     drawn, step = [], training._step
