@@ -52,9 +52,14 @@ def run_script(script: str, *arguments: str, environment: dict | None = None) ->
 
 
 def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
-    """Killed after the 3rd and 6th step, and in the middle of writing the checkpoint after the 5th."""
+    """Killed after the 3rd and 6th step, and in the middle of writing the checkpoint after the 5th.
+
+    Each time some losses are read that are not averaged yet, and some of the intermediate evaluations are done.
+    """
+    values = TINY | {"evaluations": 5}
     script = f"""
-        values = {TINY!r} | {{"runs_dir": sys.argv[1]}}
+        values = {values!r} | {{"runs_dir": sys.argv[1]}}
+        training.HISTORY_POINTS = 2
         kill = dict(part.split("=") for part in sys.argv[2:])
         step, replace = training._step, os.replace
 
@@ -84,8 +89,13 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path):
     assert one.name == other.name
     assert (one / "network.safetensors").read_bytes() == (other / "network.safetensors").read_bytes()
     assert (one / "arrays.safetensors").read_bytes() == (other / "arrays.safetensors").read_bytes()
-    first, second = (Experiment(TINY | {"runs_dir": str(tmp_path / name)}).runs("dropclass")[0].record for name in "ab")
+    first, second = (
+        Experiment(values | {"runs_dir": str(tmp_path / name)}).runs("dropclass")[0].record for name in "ab"
+    )
+    assert [entry["iteration"] for entry in first.history] == [4, 8]
     assert first.history == second.history
+    assert [point["iteration"] for point in first.curve] == [1, 3, 4, 6]
+    assert first.curve == second.curve
     assert first.evaluations == second.evaluations
     assert not (other / "checkpoint.pt").exists()
 
