@@ -161,6 +161,17 @@ def test_poly_decay_and_groups(tmp_path):
     np.testing.assert_allclose(rates, [0.02 * (1 - i / 8) ** 0.9 for i in range(8)])
 
 
+@pytest.mark.parametrize(("name", "said"), [("sgd", {"momentum": 0.5}), ("adamw", {"betas": (0.5, 0.999)})])
+def test_the_optimiser_s_parameters_reach_every_group(name, said, tmp_path):
+    own = {"optimiser": name, "momentum": 0.5, "weight_decay": 0.25, "decay_power": 2.0, "runs_dir": str(tmp_path)}
+    experiment = Experiment(TINY | own)
+    groups = training.make_optimiser(experiment._new_learner(["plain"], {}, 0), experiment.training).param_groups
+    assert len(groups) == 2
+    for group in groups:
+        expected = said | {"weight_decay": 0.25, "power": 2.0}
+        assert {key: group[key] for key in expected} == expected
+
+
 def test_losses_are_means_over_windows_of_iterations():
     """Read two iterations late; a term that is not always there counts 0 where it is missing."""
     log, entries = training._LossLog(every=3, lag=2), []
