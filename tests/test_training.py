@@ -8,16 +8,26 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from segrepro import training
-from segrepro.comparators import Oversample
+from segrepro import registry, training
+from segrepro.comparators import Oversample, dice_loss
+from segrepro.datasets.base import IGNORE, Classes, Groups
+from segrepro.datasets.batches import Batch, evaluation_batches, training_batches
+from segrepro.datasets.statistics import Statistics
 from segrepro.errors import InputError
 from segrepro.experiment import Experiment
+from segrepro.methods import Step, pixel_cross_entropy
+from segrepro.papers.dropclass import suppression_loss
+from segrepro.papers.essnet import EmbeddingHead
+from segrepro.papers.fbnet import block_wise_bce
+from segrepro.papers.lff import generalised_cross_entropy
+from segrepro.papers.region_rebalance import region_features
 
 TINY = {
     "architecture": "fpn",
@@ -267,6 +277,96 @@ def test_golden_training_in_float64(tmp_path):
 
 
 GOLDEN = [4.033624753101196, 2.2233399024836817, 2.857555942401266, 3.4165229770111907]
+
+
+# Mixed precision
+
+
+def test_bf16_is_used_where_it_is_asked_for(tmp_path):
+    losses = {}
+    for precision in ("bf16", "float32"):
+        values = TINY | {"precision": precision, "iterations": 2, "runs_dir": str(tmp_path)}
+        losses[precision] = [entry["loss"] for entry in Experiment(values).train("plain", 0).record.history]
+    assert losses["bf16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bf16"], losses["float32"], rtol=0.02)
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_every_loss_is_float32_under_mixed_precision(name, tmp_path):
+    values = DIGITS if name in ("group_dro", "repair") else TINY
+    experiment = Experiment(values | {"runs_dir": str(tmp_path)})
+    split = experiment.dataset.train
+    (batch,) = training_batches(split, augmentation="none", crop_size=None, batch_size=4, seed=0, start=0, stop=1)
+
+    def terms(mixed):
+        learner = experiment._new_learner([name], {}, 0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            return learner(batch, Step(5, 10, torch.Generator().manual_seed(0), batch))
+
+    mixed, full = terms(True), terms(False)
+    assert {term.dtype for term in mixed.values()} == {torch.float32}
+    assert mixed.keys() == full.keys()
+    for term in full:
+        torch.testing.assert_close(mixed[term], full[term], rtol=0.02, atol=0)
+
+
+LABELS = torch.randint(IGNORE, 3, (2, 32, 32), generator=torch.Generator().manual_seed(0))
+LOGITS = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+
+def of_logits(method, **own):
+    """The main loss of a method in front of which there is no classifier: its features are the logits."""
+    groups = Groups(("red", "green"), np.array([0, 1]), np.eye(3, 2, dtype=bool))
+    statistics = Statistics(np.ones(3, dtype=np.int64), np.ones((2, 3), dtype=bool), groups)
+    network, kind = SimpleNamespace(classifier=torch.nn.Identity()), registry.METHODS[method]
+    batch = Batch(None, LABELS, torch.arange(2), [""] * 2)
+
+    def loss(logits):
+        subject = kind(network, Classes(("a", "b", "c"), ((0, 0, 0),) * 3), statistics, kind.Parameters(**own))
+        return subject.main_loss(logits, LABELS, Step(5, 10, None, batch))["cross_entropy"]
+
+    return loss
+
+
+TAKEN = {
+    "pixel_cross_entropy": lambda x: pixel_cross_entropy(x, LABELS),
+    "dice_loss": lambda x: dice_loss(x, LABELS),
+    "hard_examples": of_logits("hard_examples", ohem_threshold=0, ohem_share=0.5),
+    "group_dro": of_logits("group_dro"),
+    "suppression_loss": lambda x: suppression_loss(x, 1),
+    "block_wise_bce": lambda x: block_wise_bce(x, LABELS, range(3), 2),
+    "generalised_cross_entropy": lambda x: generalised_cross_entropy(x, LABELS, 0.7),
+    "region_features": lambda x: region_features(x, LABELS, 3)[0],
+    "pixel_embeddings": lambda x: EmbeddingHead(3, 3, None, 0.05).pixel_embeddings(x, (32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_half_precision_gives_is_taken_at_full_precision(name):
+    found, expected = TAKEN[name](LOGITS), TAKEN[name](LOGITS.float())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_predictions_and_measurements_of_half_precision_are_float32(tmp_path):
+    experiment = Experiment(TINY | {"runs_dir": str(tmp_path)})
+    learner = experiment._new_learner(["fbnet"], {}, 0).bfloat16().eval()
+    batch = next(evaluation_batches(experiment.dataset.val, batch_size=2, multiple=32))
+    assert learner.predict(batch.images).dtype == torch.float32
+    assert {sums.dtype for sums in learner.methods[0].measure(batch).values()} == {torch.float32}
+
+
+def test_essnet_s_distances_are_not_taken_at_half_precision(tmp_path):
+    learner = Experiment(TINY | {"runs_dir": str(tmp_path)})._new_learner(["essnet"], {}, 0)
+    learner.network.classifier.project = torch.nn.Identity()  # the one layer that may be
+    x = torch.randn(2, 6, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def found(mixed):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            terms = learner.methods[0].main_loss(x, LABELS, Step(5, 10, None, None))
+            return [*terms.values(), learner.methods[0].predict(x, (32, 32))]
+
+    assert all(torch.equal(mixed, full) for mixed, full in zip(found(True), found(False), strict=True))
 
 
 def test_a_run_is_trained_once_and_found_again(tmp_path, monkeypatch):
