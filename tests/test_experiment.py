@@ -400,6 +400,18 @@ def test_a_finished_run_has_everything(finished):
     np.testing.assert_array_equal(counts, run.counts())
 
 
+def test_a_run_is_evaluated_as_inference_says(tmp_path):
+    windows = {"inference": "sliding_window", "crop_size": (32, 32)}
+    chosen = Experiment(TINY | windows | {"iterations": 1, "runs_dir": str(tmp_path)})
+    run = chosen.train("plain", 0)
+    in_windows, at_once = (
+        evaluation.confusion_counts(chosen.learner(run), chosen.dataset.val, device=chosen.device, **how)
+        for how in (windows, {})
+    )
+    np.testing.assert_array_equal(run.counts(), in_windows)
+    assert (in_windows != at_once).any()
+
+
 SPOILED = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda content: b"",
