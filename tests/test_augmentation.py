@@ -93,12 +93,55 @@ def test_global_generator_and_input_are_left_alone():
     assert np.array_equal(image, copy)
 
 
-def test_colours_vary_and_labels_do_not():
-    image = np.full((16, 16, 3), 128, dtype=np.uint8)
-    labels = np.zeros((16, 16), dtype=np.int16)
-    samples = [Augmentation("resized_crop", (16, 16))(image, labels, seed) for seed in range(20)]
-    assert len({sample[0].max().item() for sample in samples}) > 10
-    assert all((sample[1] == 0).all() for sample in samples)
+def ramps(height, width):
+    """An image whose first two channels say the row and the column of each pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8), np.zeros((height, width), np.int16)
+
+
+def test_resized_crop_takes_a_quarter_to_all_and_wider_than_high(monkeypatch):
+    augment = Augmentation("resized_crop", (40, 60))
+    monkeypatch.setattr(augment, "_colours", lambda *sample: sample)
+    area, ratio = [], []
+    for seed in range(400):
+        image = augment(*ramps(160, 240), seed)[0].float()
+        # what 32 of 40 rows and 48 of 60 columns span, to a pixel or so
+        height = (image[0, 36, 30] - image[0, 4, 30]).item() / 0.8
+        width = (image[1, 20, 54] - image[1, 20, 6]).abs().item() / 0.8
+        area.append(height * width / (160 * 240))
+        ratio.append(width / height)
+    assert min(area) == pytest.approx(0.25, abs=0.01)
+    assert max(area) == pytest.approx(1, abs=0.06)  # nearly all has nearly the image's shape, which is seldom drawn
+    assert [min(ratio), max(ratio)] == pytest.approx([1.1, 1.6], abs=0.03)
+
+
+def test_pad_crop_shifts_by_up_to_four_pixels():
+    shifts = []
+    for seed in range(400):
+        image = Augmentation("pad_crop")(*ramps(16, 32), seed)[0].int()
+        image = image.flip(2) if image[1, 8, 16] > image[1, 8, 17] else image  # as it was before it was mirrored
+        shifts.append((image[0, 8, 16].item() - 8, image[1, 8, 16].item() - 16))
+    rows, columns = zip(*shifts, strict=True)
+    assert set(rows) == set(columns) == set(range(-4, 5))
+
+
+@pytest.mark.parametrize("kind", ["scale_crop", "resized_crop"])
+def test_brightness_contrast_and_saturation_vary_by_three_tenths(kind, monkeypatch):
+    """Read off patches that are dark, coloured and bright; their luminances are 30, 90 and 150."""
+    image = np.kron(np.array([[[30, 30, 30], [150, 60, 88], [150, 150, 150]]]), np.ones((8, 8, 1))).astype(np.uint8)
+    labels, factors = np.zeros((8, 24), dtype=np.int16), []
+    for seed in range(200):
+        augment = Augmentation(kind)
+        monkeypatch.setattr(augment, "_crop", lambda *sample: sample)
+        out_image, out_labels = augment(image, labels, seed)
+        left, coloured, right = out_image[:, 4, [4, 12, 20]].double().T
+        brightness = (left + right).mean() / 180
+        contrast = (left - right).abs().mean() / 120 / brightness
+        saturation = (coloured[0] - coloured[1]) / 90 / brightness / contrast
+        factors.append([brightness.item(), contrast.item(), saturation.item()])
+        assert (out_labels == 0).all()
+    np.testing.assert_allclose(np.min(factors, axis=0), 0.7, atol=0.03)
+    np.testing.assert_allclose(np.max(factors, axis=0), 1.3, atol=0.03)
 
 
 def test_pads_tells_which_images_are_smaller_than_the_crop():

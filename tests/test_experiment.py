@@ -469,8 +469,11 @@ def test_published_runs_are_records_without_networks(finished, tmp_path, monkeyp
     chosen, run = finished
     results, weight = tmp_path / "results", run.arrays["classifier_weight"]
     runs.publish(run, results)
-    shutil.rmtree(chosen.setup.runs_dir)
     monkeypatch.setattr(runs, "RESULTS", results)
+    (found,) = chosen.runs("dropclass")
+    assert found.folder == run.folder  # with its network
+    assert [found.folder for found in runs.all_runs(chosen.setup.runs_dir, results)] == [run.folder]
+    shutil.rmtree(chosen.setup.runs_dir)
     (found,) = chosen.runs("dropclass")
     assert found.folder == results / run.record.key
     assert sorted(path.name for path in found.folder.iterdir()) == [runs.ARRAYS, runs.RECORD]

@@ -149,6 +149,19 @@ def test_two_processes_train_like_one(tmp_path, values, methods, own):
     np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
+def test_processes_share_a_method_s_draws_and_have_dropout_of_their_own():
+    def draws(process, iteration):
+        accelerator = SimpleNamespace(process_index=process, device=torch.device("cpu"))
+        step = training._seeded_step(0, iteration, 10, None, accelerator)
+        return torch.rand(3, generator=step.generator).tolist(), torch.rand(3).tolist()
+
+    with torch.random.fork_rng(devices=[]):
+        (shared, own), (also_shared, other), (later, own_later) = draws(0, 4), draws(1, 4), draws(0, 5)
+        assert draws(1, 4) == (also_shared, other)
+    assert shared == also_shared != later
+    assert len({tuple(drawn) for drawn in (shared, own, other, later, own_later)}) == 5
+
+
 def test_the_loss_falls(tmp_path):
     values = TINY | {"runs_dir": str(tmp_path), "iterations": 40, "train_scenes": 4, "learning_rate": 1e-2}
     history = Experiment(values).train("plain", 0).record.history
