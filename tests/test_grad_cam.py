@@ -107,7 +107,7 @@ def test_every_method_has_maps(methods, layer):
     maps = class_activation(learner, images, [0, 2], layer=layer)
     assert maps.shape == ((1, 2, 8, 16) if layer == "features" else (1, 2, 2, 4))
     assert maps.isfinite().all()
-    assert (maps >= 0).all()
+    assert maps.max() > 0
 
 
 def test_what_has_no_maps_is_said():
