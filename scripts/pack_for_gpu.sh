@@ -4,6 +4,7 @@
 # There:  tar xzf segrepro-gpu.tar.gz && cd segrepro-gpu && export PYTHONPATH=$PWD/site:$PWD
 #         python3 -m pip install --no-index --no-deps --target site wheels/*.whl && python3 -m segrepro.records
 # The arrays of finished runs stay here, for their size: records then says of these runs that they lack some.
+# Where a message says .venv/bin/python, say python3.
 set -euo pipefail
 usage="usage: scripts/pack_for_gpu.sh CAMVID_FOLDER OUTPUT_FOLDER"
 : "${1:?$usage}" "${2:?$usage}"

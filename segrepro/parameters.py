@@ -151,16 +151,16 @@ _BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum
 
 def find_device(name: str) -> torch.device:
     """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> a device that is there. Raises InputError listing those that are."""
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    there += ["mps"] if torch.backends.mps.is_available() else []
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there = ["cpu", *gpus] + ["mps"] * torch.backends.mps.is_available()
     if name == "auto":  # with several processes, each takes the GPU of its number on this machine
         rank = int(os.environ.get("LOCAL_RANK", 0))
-        if 1 < len(there) <= 1 + rank:
+        if gpus and rank >= len(gpus):
             raise InputError(
-                f"device: process {rank} of this machine has no GPU of its own, there are {len(there) - 1}. Start as "
-                "many processes, or set device=cpu."
+                f"device: process {rank} of this machine has no GPU of its own, there are {len(gpus)}. Start as many "
+                "processes, or set device=cpu."
             )
-        return torch.device(there[1 + rank] if len(there) > 1 else "cpu")
+        return torch.device(gpus[rank] if gpus else there[-1])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
         raise InputError(f"device: '{name}' is not there; this machine has {', '.join(there)}")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segrepro import datasets
+from segrepro import datasets, files
 from segrepro.datasets import celeba as celeba_data
 from segrepro.datasets import cifar10, colored_mnist, corrupted_cifar10
 from segrepro.datasets.biased import bias_values
@@ -611,6 +611,13 @@ def test_where_data_cannot_be_written_the_user_s_cache_is_used(cifar_folder, use
     finally:
         cifar_folder.chmod(0o755)
         user_cache.parent.chmod(0o755)
+
+
+def test_what_the_system_refuses_to_write_is_only_not_kept(cifar_folder, monkeypatch):
+    """A folder that looks writable and is not: another user's, or a file system that is mounted read-only."""
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    with pytest.warns(UserWarning, match="the corrupted images are not kept: neither"):
+        datasets.load("corrupted_cifar10", cifar_folder)
 
 
 def test_corrupted_cifar10_s_fingerprint_follows_content_and_not_place(cifar_folder, tmp_path):

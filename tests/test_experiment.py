@@ -113,6 +113,7 @@ def test_a_wrong_value_is_an_error_at_once(values, says):
 
 def test_every_process_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert find_device("auto") == torch.device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "2")

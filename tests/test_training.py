@@ -320,7 +320,7 @@ def test_every_loss_is_float32_under_mixed_precision(name, tmp_path):
     assert {term.dtype for term in mixed.values()} == {torch.float32}
     assert mixed.keys() == full.keys()
     for term in full:
-        torch.testing.assert_close(mixed[term], full[term], rtol=0.005, atol=0)
+        torch.testing.assert_close(mixed[term], full[term], rtol=0.02, atol=0)
 
 
 LABELS = torch.randint(IGNORE, 3, (2, 32, 32), generator=torch.Generator().manual_seed(0))

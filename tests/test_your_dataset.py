@@ -145,7 +145,7 @@ PLANTED = {
     ),
     "split beside the two": (
         lambda root: save(root / "images/test/0.png", picture(7)),
-        ("warning", "images/test", "is neither train/ nor val/, and is left out", "Nothing need be done"),
+        ("warning", "images/test", "is in neither train/ nor val/, and is left out", "Nothing need be done"),
     ),
     "picture in both splits": (  # in a file of other bytes
         lambda root: save(root / "images/val/3.png", picture(1), compress_level=0),
@@ -170,7 +170,7 @@ def test_the_split_that_is_inspected_is_the_one_that_is_trained(tmp_path):
     assert sides == {"training", "validation"}
 
 
-@pytest.mark.parametrize("name", ["training", "Validation", "test"])
+@pytest.mark.parametrize("name", ["training", "Validation", "test", "Train"])
 def test_folders_that_look_like_splits_are_not_mixed(tmp_path, name):
     for i, folder_name in enumerate(["a", "a", name]):
         save(tmp_path / f"images/{folder_name}/{i}.png", picture(i))
@@ -180,6 +180,12 @@ def test_folders_that_look_like_splits_are_not_mixed(tmp_path, name):
     for kind in ("images", "masks"):
         (tmp_path / kind / name).rename(tmp_path / kind / "b")
     assert len(folder.load(tmp_path).train) == 2
+
+
+@pytest.mark.parametrize("exif", [oriented(0), oriented(1), b"Exif\0\0II*\0", b"Exif\0\0no TIFF"])
+def test_only_an_orientation_that_turns_is_told_of(data, exif):
+    save(data / "images/train/0.png", picture(0), exif=exif)
+    assert inspection.inspect(data).empty
 
 
 def test_nothing_is_found_where_nothing_is_wrong(data):

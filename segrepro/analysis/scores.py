@@ -150,12 +150,12 @@ def coverage(board: pd.DataFrame) -> pd.DataFrame:
     board: from `claims.verdicts`. "computed" needs no data; "as in the paper" is a part of "real data".
     """
     judged = board[board["verdict"] != NOT_JUDGED]
-    judged = judged.assign(data=judged["data"].map(claims.dataset_of))  # in whatever setting
+    own, judged = judged["data"], judged.assign(data=judged["data"].map(claims.dataset_of))  # in whatever setting
     judged_on = {
         "computed": judged["data"] == "any",
         "embedded data": judged["data"].isin(datasets.EMBEDDED),
         "real data": ~judged["data"].isin(("any", *datasets.EMBEDDED)),
-        "as in the paper": judged["data"].isin(AS_IN_THE_PAPER),
+        "as in the paper": own.isin(AS_IN_THE_PAPER),
     }
     ids = {"claims": board["id"], "judged": judged["id"]} | {name: judged["id"][of] for name, of in judged_on.items()}
     kinds = {name: of.drop_duplicates().map(lambda i: ledger.claim(i).kind).value_counts() for name, of in ids.items()}
@@ -173,8 +173,9 @@ def _by_data() -> dict[str, list[Run]]:
 def gains(runs: Mapping[str, Sequence[Run]], baseline: str = "plain", subset: str = "rare") -> pd.DataFrame:
     """Points gained over the baseline, paired by seed, one row a configuration (its name) with seeds in common with it.
 
-    Columns: ΔmIoU with its 95 % t-interval (low, high; nan with one seed), the gain of a subset of classes, "rare",
-    "foreground" or "background" (nan where the data set names no background), seeds.
+    Columns: ΔmIoU with its 95 % t-interval (low, high; nan with one seed), the gain of a subset of classes, seeds.
+    subset: "rare" (those that the data set names, else the rarer half), "foreground" or "background" (nan where it
+    names none).
     """
     rows = {}
     for name in (name for name in runs if name != baseline):
@@ -199,9 +200,8 @@ def of_class_sets(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def _mean_iou(run: Run, subset: str | None) -> float:
-    """Mean IoU (percent) of all classes or of a subset; nan where the data set names no such class.
-
-    Rare are those that the data set names, else the rarer half.
+    """Mean IoU (percent) of all classes or of a subset: "rare" (those that the data set names, else the rarer half),
+    "background" (nan where the data set names none) or "foreground" (all others).
     """
     record = run.record
     behind = [name in record.background_classes for name in record.class_names]

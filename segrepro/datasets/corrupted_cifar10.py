@@ -26,6 +26,7 @@ from segrepro.datasets import cifar10
 from segrepro.datasets.base import Classes, Dataset, Groups, Images
 from segrepro.datasets.biased import QUALITATIVE, Ratio, Severity, bias_values, swapped
 from segrepro.datasets.corruptions import corrupt
+from segrepro.errors import InputError
 from segrepro.files import write_atomically
 from segrepro.progress import SHOW_PROGRESS
 
@@ -141,7 +142,7 @@ def _store(arrays: dict[str, np.ndarray], places: Sequence[Path]) -> None:
         there = next(folder for folder in path.absolute().parents if folder.exists())
         # An administrator could write into a folder that is marked read-only, and should not.
         if there.stat().st_mode & 0o222:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(InputError):
                 return write_atomically(path, content)
     shown = " nor ".join(str(path.parent) for path in places)
     return warnings.warn(f"the corrupted images are not kept: neither {shown} can be written", stacklevel=3)

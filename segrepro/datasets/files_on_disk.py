@@ -1,10 +1,11 @@
 """Images with masks in files: paired by name, checked before any work starts, read with errors that name the file."""
 
+import contextlib
 import glob
 import hashlib
+import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,10 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether an image has an EXIF orientation, by which viewers turn or mirror it."""
-    with _opened(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    """Whether an image has an EXIF orientation by which viewers turn or mirror it; not if its EXIF data are damaged."""
+    with _opened(path) as image, contextlib.suppress(SyntaxError, ValueError, struct.error):
+        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    return False
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -234,7 +236,7 @@ def _require_labels(path: Path, mask: Image.Image) -> None:
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image file; any trouble in opening or decoding it is an InputError that names it."""
     try:

@@ -32,7 +32,7 @@ from segrepro.progress import SHOW_PROGRESS
 VOID = (255, 65535)  # the largest value of an 8-bit and of a 16-bit mask
 MOST_CLASSES = 2**15 - 1  # labels are int16
 SPLITS = ("train", "val")
-NEARLY = ("training", "trainval", "valid", "validation", "test", "testing")  # what else people call a split's folder
+NEARLY = (*SPLITS, "training", "trainval", "valid", "validation", "eval", "dev", "test", "testing")  # in any case
 LIST = "classes.csv"
 COLUMNS = ("name", "colour", "background", "rare")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -92,7 +92,9 @@ def listing(
             match_files(data_root / images, data_root / masks) for images, masks in folders.values()
         )
         return train, val, faults + more
-    if named := [path for path in sorted((data_root / "images").iterdir()) if path.name.lower() in NEARLY]:
+    if named := [
+        path for path in sorted((data_root / "images").iterdir()) if path.is_dir() and path.name.lower() in NEARLY
+    ]:
         raise InputError(
             f"{named[0]} looks like a split, but splits are the sub-folders train/ and val/ of images/ and masks/; all "
             "others would be mixed and divided anew. Rename it in both, or give it a name that is no split's."

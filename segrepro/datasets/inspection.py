@@ -1,7 +1,8 @@
 """Everything that is wrong with a folder of one's own images and masks, in one pass, not only the first problem.
 
 An *error* keeps the data from being read: loading them would stop there. A *warning* does not, but makes scores mean
-less than they seem to: a class that one split lacks, an image without a label, a picture in both splits.
+less than they seem to: a class that one split lacks, an image without a label, a picture in both splits. Or it says
+what may not be meant: images that viewers turn, sub-folders and images that are left out.
 """
 
 import hashlib
@@ -190,12 +191,13 @@ def _turned(seen: Iterable[_Pair]) -> list[Fault]:
 
 
 def _left_out(root: Path) -> list[Fault]:
-    """Sub-folders that lie beside train/ and val/."""
+    """What lies in images/ beside train/ and val/."""
     if not (root / "images" / folder.SPLITS[0]).is_dir():
         return []
-    beside = [path for path in sorted((root / "images").iterdir()) if path.is_dir() and path.name not in folder.SPLITS]
-    return [(path, InputError(f"{path} is neither train/ nor val/, and is left out. Nothing need be done for a split "
-                              "that is kept aside for testing.")) for path in beside]  # fmt: skip
+    beside = [path for path in sorted((root / "images").iterdir())
+              if path.name not in folder.SPLITS and not path.name.startswith(".")]  # fmt: skip
+    return [(path, InputError(f"{path} is in neither train/ nor val/, and is left out. Nothing need be done for what "
+                              "is kept aside for testing.")) for path in beside]  # fmt: skip
 
 
 def _row(root: Path, path: Path, error: InputError) -> tuple[str, str, str]:
