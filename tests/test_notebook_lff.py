@@ -69,8 +69,8 @@ def test_accuracy_of_each_class(tmp_path):
     """a: 9 + 4 and 5 + 4 of 20, b: 2 + 10 and 4 + 10."""
     runs = [biased_run(tmp_path), biased_run(tmp_path, (5, 4, 4, 10), seed=1)]
     table = bias.by_class({"plain": runs, "lff": runs[:1], "lff_authors": []})
-    assert table.loc["plain"].tolist() == ["55.0 ± 14.1", "65.0 ± 7.1", "60.0 ± 3.5"]
-    assert table.loc["lff"].to_dict() == {"a": "65.0", "b": "60.0", "average": "62.5"}
+    assert table.loc["plain"].tolist() == ["55.0 ± 14.1", "65.0 ± 7.1", "60.0 ± 3.5", 2]
+    assert table.loc["lff"].to_dict() == {"a": "65.0", "b": "60.0", "average": "62.5", "seeds": 1}
     assert len(table) == 2
 
 

@@ -142,14 +142,14 @@ def settings_tried(runs: Mapping[tuple[int, float], Sequence[Run]], printed: flo
 
 
 def by_class(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Accuracy of each class, and their mean, "average" (Table 6)."""
+    """Accuracy of each class, their mean, "average" (Table 6), and the seeds."""
     rows = {}
     for name, found in runs.items():
         scores = [100 * metrics.class_accuracy(run.record.evaluations["val"]) for run in found]
         if found:
             table = pd.DataFrame(scores, columns=found[0].record.class_names)
-            rows[name] = table.assign(average=table.mean(axis=1)).apply(spread)
-    return pd.DataFrame(rows).T
+            rows[name] = {**table.assign(average=table.mean(axis=1)).apply(spread), "seeds": len(found)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def relative_drops(pairs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]]) -> pd.DataFrame:
