@@ -145,6 +145,12 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
     return pd.DataFrame(rows)
 
 
+def count(board: pd.DataFrame, by: pd.Series) -> pd.DataFrame:
+    """How many lines of `verdicts` got which verdict, one row for each value of `by`, which has one a line."""
+    outcomes = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
+    return pd.crosstab(by, outcomes).reindex(columns=[REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED], fill_value=0)
+
+
 def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that were trained in this way, whatever their data set, budget and seed.
 

@@ -171,16 +171,27 @@ def scoreboard() -> pd.DataFrame:
 
 
 def scoreboard_markdown() -> str:
-    """The scoreboard as README.md shows it: the claims that are judged, then how many wait."""
+    """The scoreboard as README.md shows it: for each paper the number of verdicts of each kind and of claims that wait
+    for one, and, folded in, every verdict.
+    """
     board = scoreboard().drop(columns="reason")
     table = board[board["verdict"] != NOT_JUDGED]
-    open_claims = board["id"][~board["id"].isin(table["id"])].drop_duplicates()
-    waiting = open_claims.str.partition("-")[0].value_counts(sort=False)
+    waiting = board[~board["id"].isin(table["id"])].drop_duplicates("id")
+    counts = claims.count(pd.concat([table, waiting]), board["id"].str.partition("-")[0].rename("paper"))
+    counts = counts.loc[board["id"].str.partition("-")[0].unique()].rename(columns={NOT_JUDGED: "claims not judged yet"})
+    return "\n".join([
+        *_markdown(counts.reset_index().astype(str)), "",
+        f"<details><summary>All {len(table)} verdicts, with effects and intervals</summary>", "",
+        *_markdown(table), "",
+        "</details>", "",
+        "[15_scoreboard](notebooks/15_scoreboard.ipynb) says why a claim is not judged, and how each was read.",
+    ])  # fmt: skip
+
+
+def _markdown(table: pd.DataFrame) -> list[str]:
+    """The lines of a table of text."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
-    counts = ", ".join(f"{count} of `{paper}`" for paper, count in waiting.items())
-    lines += ["", f"Not judged yet: {counts}. [15_scoreboard](notebooks/15_scoreboard.ipynb) says why."]
-    return "\n".join(lines)
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
 
 
 def readme_with_scoreboard() -> str:

@@ -431,9 +431,10 @@ def test_the_readme_counts_as_open_what_is_judged_nowhere(monkeypatch):
     verdict = ["reproduced", "not judged", "not judged", "not judged"]
     board = pd.DataFrame({"id": ["lff-C1", "lff-C1", "lff-C2", "lff-C2"], "verdict": verdict, "reason": ""})
     monkeypatch.setattr(report, "scoreboard", lambda: board)
-    text = report.scoreboard_markdown()
-    assert text.splitlines()[2:] == ["| lff-C1 | reproduced |", "", text.splitlines()[-1]]
-    assert text.splitlines()[-1].startswith("Not judged yet: 1 of `lff`.")
+    lines = report.scoreboard_markdown().splitlines()
+    assert lines[0] == "| paper | reproduced | not reproduced | inconclusive | claims not judged yet |"
+    assert lines[2:4] == ["| lff | 1 | 0 | 0 | 1 |", ""]
+    assert lines[-6:-3] == ["| --- | --- |", "| lff-C1 | reproduced |", ""]
 
 
 # quantities

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from segrepro import datasets
-from segrepro.claims import dataset_of
+from segrepro.claims import count, dataset_of
 from segrepro.plots.parts import marked
 from segrepro.plots.style import DARK, VERDICT_COLOURS, WIDTH, colour_of, label_of
 from segrepro.runs import Run
@@ -114,9 +114,7 @@ def combinations(table: pd.DataFrame) -> Figure:
 
 def verdict_counts(board: pd.DataFrame) -> Figure:
     """How many claims got which verdict on which data set; board: from `claims.verdicts`."""
-    verdicts = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
-    data = board["data"].replace({"any": "any data", "-": "no data yet"})
-    table = pd.crosstab(data, verdicts).reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    table = count(board, board["data"].replace({"any": "any data", "-": "no data yet"}))
     order = ["any data", *datasets.NAMES, "no data yet"]  # and after a data set its other settings
     table = table.loc[sorted(table.index, key=lambda name: (order.index(dataset_of(name)), name))]
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(table)))
