@@ -148,7 +148,8 @@ def verdicts(dataset: str | None = None, paper: str | None = None, stores: Seque
 def count(board: pd.DataFrame, by: pd.Series) -> pd.DataFrame:
     """How many lines of `verdicts` got which verdict, one row for each value of `by`, which has one a line."""
     outcomes = board["verdict"].str.replace(r" \(n = \d+\)", "", regex=True)
-    return pd.crosstab(by, outcomes).reindex(columns=[REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED], fill_value=0)
+    order = [REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_JUDGED]
+    return pd.crosstab(by, outcomes).reindex(columns=order, fill_value=0)
 
 
 def runs_of(configuration: Configuration, runs: Iterable[Run]) -> list[Run]:

@@ -20,10 +20,14 @@ from segrepro.papers.essnet import EmbeddingHead
 from segrepro.papers.region_rebalance import log_prior
 from segrepro.processes import sum_over_processes
 
-# The mild class weights of HRNet's Cityscapes loader, road ... bicycle: what DropClass's authors train with where the
-# paper says "median-frequency balancing" (by the formula, weights differ by a factor of hundreds between classes).
-HRNET_WEIGHTS = (0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
-                 0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507)  # fmt: skip
+# The mild class weights of HRNet's Cityscapes loader: what DropClass's authors train with where the paper says
+# "median-frequency balancing" (by the formula, weights differ by a factor of hundreds between classes).
+HRNET_WEIGHTS = {
+    "road": 0.8373, "sidewalk": 0.918, "building": 0.866, "wall": 1.0345, "fence": 1.0166, "pole": 0.9969,
+    "traffic light": 0.9754, "traffic sign": 1.0489, "vegetation": 0.8786, "terrain": 1.0023, "sky": 0.9539,
+    "person": 0.9843, "rider": 1.1116, "car": 0.9037, "truck": 1.0865, "bus": 1.0955, "train": 1.0865,
+    "motorcycle": 1.1529, "bicycle": 1.0507,
+}  # fmt: skip
 
 REPAIR_BIAS = 1e-3  # the share of the class entropy that the bias attribute may still explain
 REPAIR_RATE = 10 / 128  # learning rate of the weights
@@ -49,18 +53,15 @@ class MedianFrequency(Method):
 
 
 class HRNetWeights(Method):
-    """HRNet's mild list of class weights for Cityscapes' 19 classes.
-
-    Raises InputError for any other number of classes.
-    """
+    """HRNet's mild list of class weights for Cityscapes' classes. Raises InputError for data with any other class."""
 
     def class_weights(self) -> Tensor:
-        if len(self.classes) != len(HRNET_WEIGHTS):
+        if unknown := [name for name in self.classes.names if name not in HRNET_WEIGHTS]:
             raise InputError(
-                "methods: hrnet_weights is a list for Cityscapes' 19 classes; "
-                f"this data set has {len(self.classes)}. Use median_frequency."
+                f"methods: hrnet_weights has weights for Cityscapes' classes only, not for {', '.join(unknown)}. "
+                "Use median_frequency."
             )
-        return torch.tensor(HRNET_WEIGHTS)
+        return torch.tensor([HRNET_WEIGHTS[name] for name in self.classes.names])
 
 
 class Oversample(Method):

@@ -177,8 +177,9 @@ def scoreboard_markdown() -> str:
     board = scoreboard().drop(columns="reason")
     table = board[board["verdict"] != NOT_JUDGED]
     waiting = board[~board["id"].isin(table["id"])].drop_duplicates("id")
-    counts = claims.count(pd.concat([table, waiting]), board["id"].str.partition("-")[0].rename("paper"))
-    counts = counts.loc[board["id"].str.partition("-")[0].unique()].rename(columns={NOT_JUDGED: "claims not judged yet"})
+    papers = board["id"].str.partition("-")[0].rename("paper")
+    counts = claims.count(pd.concat([table, waiting]), papers).loc[papers.unique()]
+    counts = counts.rename(columns={NOT_JUDGED: "claims not judged yet"})
     return "\n".join([
         *_markdown(counts.reset_index().astype(str)), "",
         f"<details><summary>All {len(table)} verdicts, with effects and intervals</summary>", "",

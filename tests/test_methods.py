@@ -139,18 +139,24 @@ def test_wrong_methods_and_values_are_errors(names, values, says):
 def test_errors_of_comparators_name_the_class(network):
     with pytest.raises(InputError, match="no class 'tram'; valid: road, sky, car"):
         learner(network, "oversample", oversample_class="tram").methods[0].repeats(np.zeros((1, 3), bool))
-    with pytest.raises(InputError, match="this data set has 3"):
-        learner(network, "hrnet_weights")
 
 
 def test_the_mild_weights_are_hrnet_s():
     """Of its Cityscapes loader, road first."""
-    classes = Classes(tuple(f"c{i}" for i in range(19)), ((0, 0, 0),) * 19)
     network = models.build("fpn", "resnet10t", 19, pretrained=False)
-    subject = registry.build_learner(network, classes, STATISTICS, registry.own_parameters(["hrnet_weights"], {}))
+    own = registry.own_parameters(["hrnet_weights"], {})
+    subject = registry.build_learner(network, CITYSCAPES_CLASSES, STATISTICS, own)
     expected = [0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
                 0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507]  # fmt: skip
     assert subject.class_weights.tolist() == pytest.approx(expected)
+
+
+def test_the_mild_weights_go_by_the_names_of_the_classes(network):
+    """Of road, sky and car; other data with as many classes as Cityscapes would get weights at random."""
+    assert learner(network, "hrnet_weights").class_weights.tolist() == pytest.approx([0.8373, 0.9539, 0.9037])
+    classes = Classes(("road", "tram", "canal"), ((0, 0, 0),) * 3)
+    with pytest.raises(InputError, match="only, not for tram, canal. Use median_frequency"):
+        registry.build_learner(network, classes, STATISTICS, registry.own_parameters(["hrnet_weights"], {}))
 
 
 def test_groups_cover_every_parameter_once(network):
