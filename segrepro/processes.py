@@ -49,3 +49,11 @@ def wait_for_all() -> None:
     """Go on when every process has come here."""
     if is_distributed():
         torch.distributed.barrier()
+
+
+def leave_group() -> None:
+    """For the end of a script: part from the other processes. One that ends while joined is now and then aborted by the
+    threads that still listen to them, and its launcher calls that a failure.
+    """
+    if is_distributed():
+        torch.distributed.destroy_process_group()

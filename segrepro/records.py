@@ -13,7 +13,7 @@ from segrepro import ledger, measuring, runs
 from segrepro.errors import BusyError, InputError, explained
 from segrepro.experiment import Experiment
 from segrepro.measuring import MEASUREMENTS
-from segrepro.processes import is_main
+from segrepro.processes import is_main, leave_group
 
 # One thread each. And glibc is to keep freed memory: activations above 32 MB would go back to the system at every step,
 # and having their pages mapped anew takes a third of a step of EfficientNet-Lite0 on 32 images of 224 x 224 pixels.
@@ -41,6 +41,7 @@ def main() -> None:
                 _run_side_by_side(options)
             else:
                 record(options)
+                leave_group()
     except KeyboardInterrupt:
         sys.exit("Interrupted; the same command goes on from here.")
 

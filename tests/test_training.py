@@ -122,7 +122,7 @@ def test_two_processes_train_like_one(tmp_path, values, methods, own):
     script.write_text(textwrap.dedent(f"""
         import json, sys, torch
         from accelerate import Accelerator
-        from segrepro import training
+        from segrepro import processes, training
         from segrepro.experiment import Experiment
 
         accelerator = Accelerator(cpu=True)
@@ -134,6 +134,7 @@ def test_two_processes_train_like_one(tmp_path, values, methods, own):
                                     accelerator=accelerator)
         if accelerator.is_main_process:
             print(json.dumps([entry["loss"] for entry in history]))
+        processes.leave_group()
     """))  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEGREPRO_PROGRESS": "0", "CUDA_VISIBLE_DEVICES": ""}
 
